@@ -52,7 +52,7 @@ log = get_logger(__name__)
 
 FIRST_TASKS = frozenset({FanOut.task, DeliverWebhook.task})
 NOT_NEW = frozenset({HISTORY_HEADER, NOT_BEFORE_HEADER, DELIVERIES_HEADER})
-BATCH, SENT_TOGETHER = 64, 32
+BATCH, SENT_TOGETHER, SETTLED_TOGETHER = 64, 32, 16
 """Larger ones cost no less, and the first in it waits for the last."""
 NOT_PLAIN, NOT_RECORDED = (logging.DEBUG, "not_plain"), (logging.WARNING, "not_recorded")
 TURN_S = 1.0
@@ -189,6 +189,8 @@ class FirstAttempts:
                 self._asleep = self._question is None  # before the look, so that no message arrives unnoticed
                 has_more = self._asleep and bool(self._arrived) and not self._stopping
                 self._loop.turn(0 if has_more else TURN_S)
+                if 0 < len(self._answered) < SETTLED_TOGETHER:
+                    self._loop.turn(0)  # others have come meanwhile, and few cost as much as many
                 self._asleep = False
             self._over = True
             for item in (*(self._question.items if self._question is not None else ()), *self._ready):

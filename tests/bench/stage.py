@@ -16,7 +16,7 @@ class Sizes:
     rounds: int = 3
     messages: int = 6_000
     steady: int = 12_000
-    steady_rounds: int = 5
+    steady_rounds: int = 7
     """Where two rates differ by little: a worker's first second, and what a neighbour does, count for less."""
     slow_messages: int = 8_000
     requests: int = 8_000

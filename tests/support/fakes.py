@@ -1480,13 +1480,17 @@ class MemoryFirstLooks:
 
 
 class ScriptedLoop:
-    """WebhookLoop: each turn gives all that was posted the next answers; the last one again and again."""
+    """WebhookLoop: each turn gives what was posted the next answers; the last one again and again.
+
+    `most_answers` come in one turn.
+    """
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers) or [Answer(status=200, duration_ms=7)]
         self._waiting: list[Callable[[Answer], None]] = []
         self._woken = threading.Event()
         self.held = False
+        self.most_answers = 1_000
         self.refused: set[str] = set()
         self.ids: list[str] = []
         self.most = 0
@@ -1517,7 +1521,7 @@ class ScriptedLoop:
             self._woken.clear()
         if self.held:
             return
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting[: self.most_answers], self._waiting[self.most_answers :]
         for on_answer in waiting:
             on_answer(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
 

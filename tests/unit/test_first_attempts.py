@@ -171,6 +171,20 @@ def test_what_arrives_while_redis_is_asked_is_the_next_question(bench: Bench) ->
     assert bench.looks.batches == [1, 5]
 
 
+def test_a_few_answers_are_settled_with_those_that_have_come_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[int] = []
+    monkeypatch.setattr(bench.uno.message_log, "add_all", lambda messages: listed.append(len(messages)))
+    bench.loop.most_answers = 2
+    bench.take(*(make_fan_out(make_event(id=f"wamid.{number}")) for number in range(8)))
+
+    bench.path.start()
+
+    assert eventually(lambda: len(bench.acknowledged) == 8)
+    assert listed == [4, 4]
+
+
 def test_an_event_for_one_webhook_is_fanned_out_and_delivered(bench: Bench) -> None:
     event = make_fan_out()
 
