@@ -52,8 +52,10 @@ log = get_logger(__name__)
 
 FIRST_TASKS = frozenset({FanOut.task, DeliverWebhook.task})
 NOT_NEW = frozenset({HISTORY_HEADER, NOT_BEFORE_HEADER, DELIVERIES_HEADER})
-BATCH, SENT_TOGETHER, SETTLED_TOGETHER = 64, 32, 16
+BATCH, SENT_TOGETHER = 64, 32
 """Larger ones cost no less, and the first in it waits for the last."""
+FEW_ANSWERS = 16
+"""Fewer cost as much as so many do: others are looked for before they are settled."""
 NOT_PLAIN, NOT_RECORDED = (logging.DEBUG, "not_plain"), (logging.WARNING, "not_recorded")
 TURN_S = 1.0
 ANSWER_WITHIN_S = 5.0
@@ -108,8 +110,11 @@ class _Item:
 
 
 @dataclass(slots=True)
-class _Question:
-    """What Redis is asked about a batch, until `deadline` (monotonic, in seconds). `looks` gives what it said."""
+class _Batch:
+    """Messages about which Redis is asked, until `deadline` (monotonic, in seconds).
+
+    `looks` gives what it said, as soon as the thread that talks with it has set `is_answered`.
+    """
 
     items: list[_Item]
     deadline: float
@@ -128,7 +133,7 @@ class FirstAttempts:
         self._opt_out_words = uno.settings.opt_out_words
         self._max_age_s = uno.settings.unoapi_message_max_age
         self._arrived: deque[Run | Released] = deque()
-        self._question: _Question | None = None  # one at a time: what arrives meanwhile is the next one
+        self._asked: _Batch | None = None  # one at a time: what arrives meanwhile is the next one
         self._ready: deque[_Item] = deque()  # they wait for their places
         self._answered: list[_Item] = []
         self._asleep = self._stopping = self._over = False
@@ -184,21 +189,26 @@ class FirstAttempts:
                 if not self._stopping:
                     self._begin_known()  # first: a receiver that has answered need not wait for what follows from it
                 self._settle()
-                if self._question is None and not self._stopping:
+                if self._asked is None and not self._stopping:
                     self._ask(_taken(self._arrived))
-                self._asleep = self._question is None  # before the look, so that no message arrives unnoticed
-                has_more = self._asleep and bool(self._arrived) and not self._stopping
-                self._loop.turn(0 if has_more else TURN_S)
-                if 0 < len(self._answered) < SETTLED_TOGETHER:
-                    self._loop.turn(0)  # others have come meanwhile, and few cost as much as many
+                self._asleep = self._asked is None  # before the look, so that no message arrives unnoticed
+                self._loop.turn(0 if self._has_more() else TURN_S)
                 self._asleep = False
+                if 0 < len(self._answered) < FEW_ANSWERS:
+                    self._loop.turn(0)  # others have come meanwhile
             self._over = True
-            for item in (*(self._question.items if self._question is not None else ()), *self._ready):
+            for item in (*(self._asked.items if self._asked is not None else ()), *self._ready):
                 _leave(item.run)
             self._leave_arrived()
             self._loop.close()
         except BaseException as error:  # noqa: BLE001 (nobody else would go on with these messages)
             _end_process(describe(error), safe_traceback(error))
+
+    def _has_more(self) -> bool:
+        """Whether there is something to do at once: a turn within this one may have taken the word that woke it."""
+        if self._stopping:
+            return not self._loop.under_way
+        return bool(self._arrived) if self._asked is None else self._asked.is_answered
 
     def _watch(self) -> None:
         seen, unchanged = -1, 0
@@ -217,49 +227,54 @@ class FirstAttempts:
         items = [item for run in runs if (item := self._read(run)) is not None]
         if not items:
             return
-        question = _Question(items, time.monotonic() + ANSWER_WITHIN_S)
+        batch = _Batch(items, time.monotonic() + ANSWER_WITHIN_S)
         try:
-            question.looks = self._uno.first_looks.begin(
-                [item.job for item in items], on_ready=partial(self._note_answered, question)
+            batch.looks = self._uno.first_looks.begin(
+                [item.job for item in items], on_ready=partial(self._note_answered, batch)
             )
         except StoreUnavailable:
             self._give_all_to_pool(items)
         except Exception as error:  # noqa: BLE001 (the content of one; its own task says what is wrong with it)
             self._give_up_looking(items, error)
         else:
-            self._question = question
+            self._asked = batch
 
-    def _note_answered(self, question: _Question) -> None:
+    def _note_answered(self, batch: _Batch) -> None:
         """Called in the thread that talks with Redis."""
-        question.is_answered = True
+        batch.is_answered = True
         self._loop.wake()
 
     def _begin_known(self) -> None:
-        """Begin what has a place. What Redis owes an answer for too long asks for itself."""
-        question = self._question
-        if question is not None and question.is_answered:
-            self._question = None
-            self._note_known(question)
-        elif question is not None and time.monotonic() >= question.deadline:
-            self._question = None
-            self._give_all_to_pool(question.items)
+        """Begin what has a place."""
+        if self._asked is not None and self._asked.is_answered:
+            batch, self._asked = self._asked, None
+            self._note_known(batch)
+        elif self._asked is not None and time.monotonic() >= self._asked.deadline:
+            batch, self._asked = self._asked, None
+            self._go_on_without(batch)
         while (places := min(self._window - self._loop.under_way, len(self._ready), SENT_TOGETHER)) > 0:
             self._begin([self._ready.popleft() for _ in range(places)])
             if places == SENT_TOGETHER:
                 self._loop.turn(0)  # what has begun need not wait for the others
 
-    def _note_known(self, question: _Question) -> None:
-        # What was asked knows who asks: that would be the garbage collector's.
-        read, question.looks = question.looks, list
+    def _go_on_without(self, batch: _Batch) -> None:
+        """Let each ask for itself to which Redis owes an answer for too long, and what has arrived since, too."""
+        batch.looks = list
+        self._give_all_to_pool(batch.items)
+        for _ in range(len(self._arrived)):
+            self._submit(self._arrived.popleft())
+
+    def _note_known(self, batch: _Batch) -> None:
+        read, batch.looks = batch.looks, list  # what was asked knows who asks: that would be the garbage collector's
         try:
             looks = read()
         except Exception as error:  # noqa: BLE001 (as above)
-            self._give_up_looking(question.items, error)
+            self._give_up_looking(batch.items, error)
             return
         now = time.monotonic()
-        for item, look in zip(question.items, looks, strict=True):
+        for item, look in zip(batch.items, looks, strict=True):
             item.look, item.known_at = look, now
-        self._ready.extend(question.items)
+        self._ready.extend(batch.items)
 
     def _begin(self, items: list[_Item]) -> None:
         """Begin attempts: one step after the other for all of them, which costs less than each by itself."""
@@ -366,7 +381,7 @@ class FirstAttempts:
         return True
 
     def _remember_all(self, items: list[_Item]) -> list[_Item]:
-        """Record what else those mean that are events; returns the items of which that was done."""
+        """Record what else the events among the items mean; returns the items of which that was done."""
         try:
             remember(self._uno, [item.fanned for item in items if item.fanned is not None])
         except Exception as error:  # noqa: BLE001 (each by itself shows which one it was)

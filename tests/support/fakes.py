@@ -1489,8 +1489,9 @@ class ScriptedLoop:
         self._answers = list(answers) or [Answer(status=200, duration_ms=7)]
         self._waiting: list[Callable[[Answer], None]] = []
         self._woken = threading.Event()
-        self.held = False
+        self._held = False
         self.most_answers = 1_000
+        self.on_post: Callable[[str], None] = lambda _: None
         self.refused: set[str] = set()
         self.ids: list[str] = []
         self.most = 0
@@ -1498,6 +1499,16 @@ class ScriptedLoop:
     @property
     def under_way(self) -> int:
         return len(self._waiting)
+
+    @property
+    def held(self) -> bool:
+        """Whether no answer comes."""
+        return self._held
+
+    @held.setter
+    def held(self, held: bool) -> None:
+        self._held = held
+        self._woken.set()  # the answers come now
 
     def takes(self, url: str) -> bool:
         return url not in self.refused
@@ -1514,12 +1525,13 @@ class ScriptedLoop:
         self.ids.append(delivery_id)
         self._waiting.append(on_answer)
         self.most = max(self.most, len(self._waiting))
+        self.on_post(delivery_id)
 
     def turn(self, timeout_s: float) -> None:
-        if self.held or not self._waiting:
-            self._woken.wait(min(timeout_s, 0.05))
-            self._woken.clear()
-        if self.held:
+        if self._held or not self._waiting:
+            self._woken.wait(timeout_s)
+        self._woken.clear()
+        if self._held:
             return
         waiting, self._waiting = self._waiting[: self.most_answers], self._waiting[self.most_answers :]
         for on_answer in waiting:

@@ -185,6 +185,89 @@ def test_a_few_answers_are_settled_with_those_that_have_come_meanwhile(
     assert listed == [4, 4]
 
 
+def test_an_answer_of_redis_that_comes_while_attempts_begin_is_looked_at_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turn between two lots of them takes the word that should wake the loop."""
+    monkeypatch.setattr(tasks.first_attempts, "SENT_TOGETHER", 4)
+    monkeypatch.setattr(tasks.first_attempts, "TURN_S", 30.0)
+    answers: list[Callable[[], None]] = []
+    bench.loop.held = True
+    bench.path.start()
+    bench.take(*(make_delivery(id=f"d-{number}") for number in range(WINDOW + 8)))
+    assert eventually(lambda: len(bench.loop.ids) == WINDOW)
+    bench.looks.held = answers
+    bench.take(make_delivery(id="last"))
+    assert eventually(lambda: answers)
+
+    bench.loop.on_post = lambda name: answers[0]() if name == f"d-{WINDOW + 1}" else None
+    bench.loop.held = False
+
+    assert eventually(lambda: "last" in bench.loop.ids)
+
+
+def test_what_has_begun_need_not_wait_for_all_that_begins(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.first_attempts, "SENT_TOGETHER", 4)
+    bench.take(*(make_delivery(id=f"d-{number}") for number in range(12)))
+
+    bench.path.start()
+
+    assert eventually(lambda: len(bench.acknowledged) == 12)
+    assert bench.loop.most == 4
+
+
+def test_a_message_that_arrives_while_nothing_is_done_wakes_the_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.first_attempts, "TURN_S", 30.0)
+    answers: list[Callable[[], None]] = []
+    bench.path.start()
+    time.sleep(0.1)  # it waits
+
+    bench.take(make_delivery(id="d-1"))
+    assert eventually(lambda: bench.acknowledged == ["d-1"])
+    bench.looks.held = answers
+    time.sleep(0.1)
+    bench.take(make_delivery(id="d-2"))
+    assert eventually(lambda: answers)
+    answers[0]()
+    assert eventually(lambda: bench.acknowledged == ["d-1", "d-2"])
+
+
+def test_what_arrived_while_redis_owed_an_answer_for_too_long_need_not_wait_as_long(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.first_attempts, "ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr(tasks.first_attempts, "TURN_S", 0.05)
+    bench.looks.held = []
+    bench.take(*(make_delivery(id=f"d-{number}") for number in range(200)))
+
+    bench.path.start()
+
+    assert eventually(lambda: len(bench.pool) == 200)
+    assert len(bench.looks.batches) == 1
+
+
+def test_a_stop_leaves_what_redis_was_asked_about_and_what_has_arrived_to_its_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks.first_attempts, "TURN_S", 30.0)
+    bench, ended = Bench(), list[str]()
+    bench.looks.held = []
+    bench.path.start()
+
+    def end(name: str, done: bool, _: EarlierAnswer | None) -> None:
+        ended.append(f"{name} {done}")
+
+    for name in ("asked about", "arrived"):
+        assert bench.path.release(make_delivery(id=name), partial(end, name))
+        assert eventually(lambda: bench.looks.batches == [1])
+
+    bench.close()
+
+    assert ended == ["asked about False", "arrived False"]
+
+
 def test_an_event_for_one_webhook_is_fanned_out_and_delivered(bench: Bench) -> None:
     event = make_fan_out()
 

@@ -190,3 +190,11 @@ def test_a_turn_that_waits_ends_when_it_is_woken(loop: WebhookLoop) -> None:
     assert time.monotonic() - began < 5
     for _ in range(100_000):
         loop.wake()  # never waits, however often it is called
+
+
+def test_who_wakes_a_loop_that_is_closed_learns_nothing_of_it() -> None:
+    """Redis may answer when the process has stopped."""
+    closed = WebhookLoop(LOOPBACK, WebhookClient(LOOPBACK))
+    closed.close()
+
+    closed.wake()

@@ -120,7 +120,7 @@ class WebhookLoop:
 
     def wake(self) -> None:
         """End the `turn` that waits, from any thread."""
-        with suppress(BlockingIOError):  # it is full of the same
+        with suppress(OSError):  # it is full of the same, or closed
             self._waker.send(b"\0")
 
     def close(self) -> None:
