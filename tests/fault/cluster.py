@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,14 @@ class RabbitCluster:
         return next(node for node in self.nodes if _answer_of(node, "overview") is not None).management_url
 
     def add_vhost(self, name: str) -> str:
-        addresses = [self.nodes[0].add_vhost(name)]
+        addresses: list[str] = []
+
+        def added() -> bool:
+            with suppress(requests.RequestException):  # a young cluster takes a minute for it, and answers 500 then
+                addresses[:] = [self.nodes[0].add_vhost(name)]
+            return bool(addresses)
+
+        eventually(added, within_s=180, every_s=3, what="a virtual host")
         path = addresses[0].rpartition("/")[2]
         return ";".join(addresses + [f"{node.amqp_url}/{path}" for node in self.nodes[1:]])
 

@@ -283,7 +283,7 @@ class RabbitNode(_Server):
     def _management(self, method: str, path: str, body: object = None) -> requests.Response:
         with requests.Session() as session:
             session.trust_env = False  # a proxy for the world is none for loopback
-            return session.request(method, f"{self.management_url}/api/{path}", json=body, timeout=60)
+            return session.request(method, f"{self.management_url}/api/{path}", json=body, timeout=10)
 
 
 def _answer_of(port: int, question: bytes) -> bytes:
