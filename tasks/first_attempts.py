@@ -205,7 +205,7 @@ class FirstAttempts:
             _end_process(describe(error), safe_traceback(error))
 
     def _has_more(self) -> bool:
-        """Whether there is something to do at once: a turn within this one may have taken the word that woke it."""
+        """Whether there is something to do at once. A turn between two lots may have taken the word that says so."""
         if self._stopping:
             return not self._loop.under_way
         return bool(self._arrived) if self._asked is None else self._asked.is_answered
@@ -246,12 +246,13 @@ class FirstAttempts:
 
     def _begin_known(self) -> None:
         """Begin what has a place."""
-        if self._asked is not None and self._asked.is_answered:
-            batch, self._asked = self._asked, None
-            self._note_known(batch)
-        elif self._asked is not None and time.monotonic() >= self._asked.deadline:
-            batch, self._asked = self._asked, None
-            self._go_on_without(batch)
+        batch = self._asked
+        if batch is not None and (batch.is_answered or time.monotonic() >= batch.deadline):
+            self._asked = None
+            if batch.is_answered:
+                self._note_known(batch)
+            else:
+                self._go_on_without(batch)
         while (places := min(self._window - self._loop.under_way, len(self._ready), SENT_TOGETHER)) > 0:
             self._begin([self._ready.popleft() for _ in range(places)])
             if places == SENT_TOGETHER:

@@ -105,16 +105,14 @@ class RabbitCluster:
         return next(node for node in self.nodes if _answer_of(node, "overview") is not None).management_url
 
     def add_vhost(self, name: str) -> str:
-        addresses: list[str] = []
-
-        def added() -> bool:
+        def added() -> str:
             with suppress(requests.RequestException):  # a young cluster takes a minute for it, and answers 500 then
-                addresses[:] = [self.nodes[0].add_vhost(name)]
-            return bool(addresses)
+                return self.nodes[0].add_vhost(name)
+            return ""
 
-        eventually(added, within_s=180, every_s=3, what="a virtual host")
-        path = addresses[0].rpartition("/")[2]
-        return ";".join(addresses + [f"{node.amqp_url}/{path}" for node in self.nodes[1:]])
+        address = eventually(added, within_s=180, every_s=3, what="a virtual host")
+        path = address.rpartition("/")[2]
+        return ";".join([address, *(f"{node.amqp_url}/{path}" for node in self.nodes[1:])])
 
     def start(self) -> None:
         port_mapper = packages.epmd()

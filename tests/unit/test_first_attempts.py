@@ -206,6 +206,20 @@ def test_an_answer_of_redis_that_comes_while_attempts_begin_is_looked_at_at_once
     assert eventually(lambda: "last" in bench.loop.ids)
 
 
+def test_a_stop_while_attempts_begin_ends_the_thread_when_they_are_answered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.first_attempts, "SENT_TOGETHER", 4)
+    monkeypatch.setattr(tasks.first_attempts, "TURN_S", 30.0)
+    bench.loop.on_post = lambda name: bench.path.stop() if name == "d-1" else None
+    bench.take(*(make_delivery(id=f"d-{number}") for number in range(8)))
+
+    bench.path.start()
+
+    assert eventually(lambda: not bench.path.is_alive())
+    assert len(bench.acknowledged) == 8
+
+
 def test_what_has_begun_need_not_wait_for_all_that_begins(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.first_attempts, "SENT_TOGETHER", 4)
     bench.take(*(make_delivery(id=f"d-{number}") for number in range(12)))
