@@ -4,7 +4,10 @@ import json
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kombu import Queue
 
@@ -84,6 +87,24 @@ def plain(stage: Stage) -> Figures:
     command = worker("tests.bench.baselines.plain", "--pool", "prefork", "--concurrency", "4")
     with running(command, environment={"BENCH_AMQP_URL": stage.baseline_url}, folder=stage.folder):
         return arrivals(stage.receiver, count, "/plain")
+
+
+def posts(stage: Stage, endpoints: int) -> Figures:
+    """Posts per second of a thread that does nothing else, to so many endpoints in turn, a connection kept to each."""
+    stage.receiver.record("count")
+    stage.receiver.clear()
+    address = urlsplit(stage.receiver.url("/posts"))
+    headers = {"Content-Type": "application/json"}
+    with ExitStack() as closing:
+        kept = [HTTPConnection(f"{address.hostname}", address.port, timeout=PATIENCE_S) for _ in range(endpoints)]
+        for connection in kept:
+            closing.callback(connection.close)
+        for number in range(stage.sizes.messages):
+            connection = kept[number % endpoints]
+            connection.request("POST", f"{address.path}/{number % endpoints}", event(number), headers)
+            with connection.getresponse() as answer:
+                answer.read()
+    return {"per_s": rate(stage.receiver.times("/posts"))}
 
 
 def noop(stage: Stage) -> Figures:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from tests.support.fakes import PHONE, make_delivery
 from unoapi.errors import Postponed
 from unoapi.models.endpoints import Endpoint, EndpointChange
-from unoapi.services.bulkhead import Bulkhead
+from unoapi.services.bulkhead import SEEN_S, Bulkhead
 from unoapi.services.failure_callbacks import endpoint_report
 
 if TYPE_CHECKING:
@@ -67,6 +68,23 @@ def test_an_endpoint_counts_as_one_that_has_work_for_some_seconds(monkeypatch: p
     with ExitStack() as permits:
         for _ in range(4):
             permits.enter_context(bulkhead.taken(A, Endpoint(PHONE, "a")))
+
+
+def test_who_had_work_lately_is_told_from_who_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a list of all names with their times would tell it."""
+    clock, draw = [0.0], random.Random(17)
+    monkeypatch.setattr("unoapi.services.bulkhead.time.monotonic", lambda: clock[0])
+    bulkhead, seen = Bulkhead(2), dict[str, float]()
+    for _ in range(2_000):
+        clock[0] += draw.choice((0.0, 0.5, 2.0, 4.9, 5.0, 6.0))
+        name = draw.choice("abc")
+        url = f"https://{name}.example"
+        others = any(clock[0] - at < SEEN_S for other, at in seen.items() if other != name)
+        with bulkhead.taken(url):
+            second = pytest.raises(Postponed) if others else nullcontext()
+            with second, bulkhead.taken(url):
+                pass
+        seen[name] = clock[0]
 
 
 def test_what_a_permit_costs_does_not_grow_with_the_number_of_endpoints() -> None:

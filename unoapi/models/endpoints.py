@@ -43,10 +43,14 @@ def receiver_of(url: str) -> Receiver:
     """Who is behind an address."""
     try:
         parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
-        origin = (parts.scheme, host, parts.port or DEFAULT_PORTS.get(parts.scheme, 0))
+        return _receiver(parts.scheme, (parts.hostname or "").rstrip("."), parts.port)
     except ValueError:
         return Receiver(None, "", url)
+
+
+@lru_cache(maxsize=1024)  # one for all addresses of a receiver: many may be of the same
+def _receiver(scheme: str, host: str, port: int | None) -> Receiver:
+    origin = (scheme, host, port or DEFAULT_PORTS.get(scheme, 0))
     return Receiver(origin, "" if is_written_out(host) else host, f"{origin}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -126,15 +125,16 @@ class _Account:
 
     def __init__(self) -> None:
         self._busy: dict[Hashable, int] = {}
-        self._seen: OrderedDict[Hashable, float] = OrderedDict()
+        self._last: Hashable = None
+        self._last_at = self._other_at = float("-inf")
+        """When the last one had work, and any other one before it (`time.monotonic`)."""
 
     def note_work(self, name: Hashable, now: float) -> bool:
         """Note that a name has work now (`time.monotonic`). Whether another one has some, too."""
-        self._seen[name] = now
-        self._seen.move_to_end(name)
-        while now - next(iter(self._seen.values())) >= SEEN_S:
-            self._seen.popitem(last=False)
-        return len(self._seen) > 1 or len(self._busy) > (name in self._busy)
+        if name != self._last:
+            self._last, self._other_at = name, self._last_at
+        self._last_at = now
+        return now - self._other_at < SEEN_S or len(self._busy) > (name in self._busy)
 
     def busy(self, name: Hashable) -> int:
         return self._busy.get(name, 0)
