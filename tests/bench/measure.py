@@ -100,6 +100,10 @@ def compared(name: str, rounds: Rounds, ours: str, baseline: str, figure: str, *
     )
 
 
+def _shown(figure: float) -> str:
+    return f"{figure:,.1f}" if abs(figure) >= 1 else f"{figure:.2f}"  # a part is nothing with one digit
+
+
 def table(rows: Iterable[Row]) -> Table:
     result = Table(title="Benchmarks", caption="Medians of all rounds; a ratio is the median of the rounds' ratios.")
     result.add_column("name")
@@ -109,8 +113,8 @@ def table(rows: Iterable[Row]) -> Table:
     for row in rows:
         result.add_row(
             row.name,
-            f"{row.ours:,.1f}",
-            f"{row.baseline:,.1f}",
+            _shown(row.ours),
+            _shown(row.baseline),
             f"{row.ratio:.2f}",
             row.bar,
             "[green]yes[/]" if row.ok else "[red]no[/]",

@@ -144,13 +144,20 @@ def tenants(stage: Stage) -> list[Row]:
         },
         sizes.steady_rounds,
     )
+    first_ones = compared(f"deliveries/s, {many}, first ones, too : {one}", rounds, many, one, "per_s")
     alone = compared(f"posts alone/s, {sizes.endpoints} : one", rounds, posts_many, posts_one, "per_s")
-    bar = round(alone.ratio, 2)
     return [
         compared(f"deliveries/s, {known_many} : {known_one}", rounds, known_many, known_one, "per_s", at_least=0.9),
-        # Three to each: a third of them open a connection, which costs whoever does it.
-        compared(f"deliveries/s, {many}, first ones, too : {one}", rounds, many, one, "per_s", at_least=bar),
+        first_ones,
         alone,
+        # Three to each: a third of them open a connection, which costs whoever posts.
+        Row(
+            name="of one endpoint's rate, first ones, too : posts alone",
+            ours=first_ones.ratio,
+            baseline=alone.ratio,
+            ratio=first_ones.ratio / alone.ratio,
+            at_least=0.9,
+        ),
         compared(f"processor time of a delivery in us, {many} : {one}", rounds, many, one, "cpu_us"),
         compared(f"deliveries/s, {many_tls} : {one_tls}", rounds, many_tls, one_tls, "per_s", at_least=0.8),
         against("handshakes a delivery, of 0.05", rounds, many_tls, "handshakes", 0.05, at_most=1),
