@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -241,3 +242,92 @@ def test_a_broken_card_is_a_contact_all_the_same(vcard: str, caplog: pytest.LogC
 @given(st.lists(st.sampled_from(["FN:A", "N:a;b", "TEL:1", "ADR:;;x", "ORG:a;b", "BDAY:1", "EMAIL:x"]) | st.text()))
 def test_no_card_stops_the_conversion(lines: list[str]) -> None:
     assert "formatted_name" in read_card(card(*lines))["name"]
+
+
+def test_a_comma_that_nobody_escaped_ends_no_text() -> None:
+    contact = read_card(
+        card(
+            "FN:Silva, Ana", "ORG:Loja, Ltda", "TITLE:Gerente, Chefe", "URL:https://example.com/?q=-23.5,-46.6",
+            "ADR;TYPE=HOME:;;Rua A, 12\\, ap 3;São Paulo;SP;;", "TEL:+55 11 3333-0000,,123",
+        )
+    )  # fmt: skip
+
+    assert contact["name"]["formatted_name"] == "Silva, Ana"
+    assert contact["org"] == {"company": "Loja, Ltda", "title": "Gerente, Chefe"}
+    assert contact["urls"] == [{"url": "https://example.com/?q=-23.5,-46.6"}]
+    assert contact["addresses"][0]["street"] == "Rua A, 12, ap 3"
+    assert contact["phones"] == [{"phone": "+55 11 3333-0000,,123"}]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("TEL;X-CUSTOM(CHARSET=UTF-8,ENCODING=QUOTED-PRINTABLE,Escrit=C3=B3rio):{}", "ESCRITÓRIO"),
+        ("TEL;Trabalho novo:{}", "TRABALHO NOVO"),
+        ("TEL;TYPE=Casa de praia:{}", "CASA DE PRAIA"),
+        ("TEL ;CELL:{}", "CELL"),
+        ('TEL;TYPE="CELL:{}', "CELL"),
+    ],
+)
+def test_a_phone_is_there_whatever_its_label_is(line: str, kind: str) -> None:
+    contact = read_card(card("FN:Ana", line.format("+55 11 99999-0000"), version="2.1"))
+
+    assert contact["phones"] == [{"phone": "+55 11 99999-0000", "wa_id": "5511999990000", "type": kind}]
+
+
+def test_field_report_54_every_part_of_a_card_may_be_in_base64() -> None:
+    contact = read_card(
+        card("N;ENCODING=BASE64:U2lsdmE7Sm/D", " o287Ozs=", "ORG;BASE64:TG9qYTtWZW5kYXM=", version="2.1")
+    )
+
+    assert contact["name"] == {"formatted_name": "João Silva", "first_name": "João", "last_name": "Silva"}
+    assert contact["org"] == {"company": "Loja", "department": "Vendas"}
+
+
+def test_field_report_54_old_phones_name_no_charset() -> None:
+    assert read_card(card("FN;ENCODING=QUOTED-PRINTABLE:Jo=E3o", version="2.1"))["name"]["formatted_name"] == "João"
+
+
+@pytest.mark.parametrize(
+    "name", ["FN;ENCODING=QUOTED-PRINTABLE:A=00n=01a", "FN;ENCODING=BASE64:QQBuYQ==", "FN:A\x00na", "FN:A\x07na"]
+)
+def test_field_report_89_what_is_decoded_is_text_that_can_be_stored(name: str) -> None:
+    assert read_card(card(name, version="2.1"))["name"]["formatted_name"] == "Ana"
+
+
+def test_a_contact_with_an_invisible_name_is_called_as_its_message_says() -> None:
+    assert read_card(card("FN:\u3164"), name="Ana")["name"]["formatted_name"] == "Ana"
+
+
+@pytest.mark.parametrize(
+    "line", ["TEL;A" + "," * 400, 'TEL;A="' + '",' * 400, "N:" + "\\" * 9000, "TEL;X-CUSTOM(" * 400]
+)
+def test_no_line_takes_longer_than_its_length(line: str) -> None:
+    began = time.monotonic()
+
+    read_card(card(line))
+
+    assert time.monotonic() - began < 5
+
+
+def test_a_backslash_at_the_end_is_a_sign_like_others() -> None:
+    assert read_card(card("FN:A\\"))["name"]["formatted_name"] == "A\\"
+
+
+def test_a_company_ends_as_it_was_written() -> None:
+    _, vcard = write_card({"name": {"formatted_name": "Ana"}, "org": {"company": "Loja;"}})
+
+    assert read_card(vcard)["org"] == {"company": "Loja;"}
+
+
+def test_a_label_of_ones_own_and_a_country_without_a_name_are_in_the_card() -> None:
+    contact = {
+        "name": {"formatted_name": "Ana"},
+        "phones": [{"phone": "+55 11 99999-0000", "type": "Escritório 2"}],
+        "addresses": [{"street": "Rua A", "country_code": "br", "type": "WORK"}],
+    }
+
+    sent = read_card(write_card(contact)[1])
+
+    assert sent["phones"][0]["type"] == "Escritório 2"
+    assert sent["addresses"] == [{"street": "Rua A", "country": "br", "type": "WORK"}]

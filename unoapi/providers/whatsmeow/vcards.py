@@ -1,47 +1,105 @@
-"""Cards of contacts: vCard 2.1 to 4.0 on WhatsApp's side, contacts of the Cloud API on ours."""
+"""Cards of contacts: vCard 2.1 to 4.0 on WhatsApp's side, contacts of the Cloud API on ours.
+
+Read line by line: strangers write them, by phones of every age, and one odd line costs no other.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import codecs
-import importlib
-import logging
+import quopri
 import re
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from unoapi.models.phones import digits_of, is_valid, read_address
+from unoapi.models.text import is_visible, mended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_ENTRIES = 50
 MAX_CHARS = 1000
 END = "END:VCARD"
-NAME_PARTS = {"last_name": "family", "first_name": "given", "middle_name": "additional", "prefix": "prefix",
-              "suffix": "suffix"}  # fmt: skip
-ADDRESS_PARTS = {"street": "street", "city": "city", "state": "region", "zip": "code", "country": "country"}
+NAME_PARTS = {"last_name": 0, "first_name": 1, "middle_name": 2, "prefix": 3, "suffix": 4}
+ADDRESS_PARTS = {"street": 2, "city": 3, "state": 4, "zip": 5, "country": 6}
+"""Where the parts of a name and of an address stand in their lines."""
 NOT_A_TYPE = frozenset({"VOICE", "PREF", "INTERNET", "X-INTERNET", "MSG"})
 """What stands beside the type of an entry."""
 BIRTHDAY = re.compile(r"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})(T.{0,40})?")
 NO_YEAR = "X-APPLE-OMIT-YEAR"
 """The parameter of a birthday whose year is made up."""
-PLAIN_ENCODING = re.compile(r";(?:ENCODING=)?(?:7BIT|8BIT)(?=[;:])", re.IGNORECASE)
-NAMED_ENCODING = re.compile(r";(?:ENCODING|CHARSET)=[\w.-]{1,40}(?=[;:])", re.IGNORECASE)
 INTERNATIONAL = re.compile(r"\+[0-9 ().-]+")
-LINE_END = re.compile(r"(?<!=)\n(?![ \t])")
-"""What ends a line that no other one continues."""
-MAX_LINES = 200
-BEGIN = "BEGIN:VCARD"
+LINE = re.compile(r"(?:([\w-]{1,64})\.)?([\w-]{1,64})((?:\"[^\"]*+\"|[^\":])*+(?=:)|[^:]*):(.*)", re.DOTALL | re.ASCII)
+"""Group, name, parameters, value. A colon in quotes belongs to the parameters."""
+PARAMETER = re.compile(r"(?:\"[^\"]*+\"|[^;])++")
+VALUE_OF_PARAMETER = re.compile(r"\"([^\"]*+)\"|([^,\"]++)")
+CUSTOM = re.compile(r"X-CUSTOM\((?:[^()]*,)?([^(),]*)\)?", re.IGNORECASE)
+"""How Samsung's phones write a label of one's own, in quoted-printable."""
+ESCAPED_OR_ONE = re.compile(r"\\.|.", re.DOTALL)
+ESCAPE = re.compile(r"\\([nN\\,;:\"])")
+KNOWN_TYPE = re.compile(r"[A-Za-z]{1,64}")
+CHARSETS = re.compile(
+    r"utf-?(?:8|16(?:[bl]e)?)|(?:us-)?ascii|latin-?1|iso-8859-\d{1,2}|(?:windows-|cp)\d{3,4}|koi8-[ru]|gb\w{1,6}|big5"
+    r"|shift[_-]jis|euc-(?:jp|kr)",
+    re.ASCII | re.IGNORECASE,
+)
+"""In which cards are written. Python knows others, some of them slow."""
+QUOTED_PRINTABLE, BASE64 = "QUOTED-PRINTABLE", frozenset({"BASE64", "B"})
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a card. `words` are its parameters without a value, `params` the values of the others."""
+
+    group: str
+    name: str
+    params: dict[str, list[str]]
+    words: list[str]
+    written: str
+
+    @property
+    def value(self) -> str:
+        """What stands behind the colon, decoded; escapes are still there."""
+        encodings = {word.upper() for word in (*self.words, *self.params.get("ENCODING", []))}
+        charset = "".join(self.params.get("CHARSET", [])[:1])
+        if QUOTED_PRINTABLE in encodings:
+            return _decoded(quopri.decodestring(self.written.encode("utf-8", "replace")), charset)
+        if encodings & BASE64:
+            try:
+                return _decoded(base64.b64decode("".join(self.written.split()), validate=True), charset)
+            except (binascii.Error, ValueError):
+                pass
+        return self.written
+
+    @property
+    def text(self) -> str:
+        """The value as one text. A comma that nobody escaped belongs to it."""
+        return _text(self.value)
+
+    def parts(self, separator: str = " ") -> list[str]:
+        """The parts of a value that has some; `separator` stands between several values of one."""
+        parts = [""]
+        for piece in ESCAPED_OR_ONE.findall(self.value):
+            if piece == ";":
+                parts.append("")
+            else:
+                parts[-1] += separator if piece == "," else piece
+        return [" ".join(_text(part).split(" ")) for part in parts]
+
+
+NOTHING = Line(group="", name="", params={}, words=[], written="")
 
 
 def read_card(vcard: str, *, name: str = "") -> dict[str, Any]:
     """A Cloud API contact. A card without a phone has an empty list of them; what cannot be read is left out."""
-    lines = _lines(vcard)
-    labels = {line.group: _text(line) for line in lines if line.group and line.name == "X-ABLABEL"}
+    lines = list(_lines(vcard))
+    labels = {line.group: line.text for line in lines if line.group and line.name == "X-ABLABEL"}
     first = {line.name: line for line in reversed(lines)}
-    names = _names(first.get("N"))
-    full = _text(first.get("FN")) or name or " ".join(
-        names[part] for part in ("prefix", "first_name", "middle_name", "last_name", "suffix") if part in names
-    )  # fmt: skip
+    names = _names(first.get("N", NOTHING))
+    whole = " ".join(names[part] for part in ("prefix", "first_name", "middle_name", "last_name", "suffix")
+                     if part in names)  # fmt: skip
+    full = next(filter(is_visible, (first.get("FN", NOTHING).text, name, whole)), "")
     contact: dict[str, Any] = {"name": {"formatted_name": full, **names}, "phones": []}
     for line in lines:
         words = _type_words(line)
@@ -51,22 +109,22 @@ def read_card(vcard: str, *, name: str = "") -> dict[str, Any]:
             case "TEL":
                 _add(contact, "phones", _phone(line), kind)
             case "EMAIL":
-                _add(contact, "emails", {"email": _text(line)}, kind)
+                _add(contact, "emails", {"email": line.text}, kind)
             case "URL":
-                _add(contact, "urls", {"url": _text(line).replace("\\:", ":")}, kind)
+                _add(contact, "urls", {"url": line.text}, kind)
             case "ADR":
                 _add(contact, "addresses", _address(line), kind)
     org = _organisation(first)
     contact |= {"org": org} if org else {}
     if not full:
         others = (
-            _text(first.get("NICKNAME")),
+            first.get("NICKNAME", NOTHING).text,
             org.get("company"),
             *(phone["phone"] for phone in contact["phones"][:1]),
         )
         contact["name"]["formatted_name"] = next(filter(None, others), "")
-    born = first.get("BDAY")
-    birthday = None if born is not None and NO_YEAR in born.params else BIRTHDAY.fullmatch(_text(born))
+    born = first.get("BDAY", NOTHING)
+    birthday = None if NO_YEAR in born.params else BIRTHDAY.fullmatch(born.text)
     return contact | ({"birthday": "-".join(birthday.groups()[:3])} if birthday else {})
 
 
@@ -78,84 +136,104 @@ def write_card(contact: dict[str, Any], *, own: str = "") -> tuple[str, str]:
     parts = ";".join(_escaped(given.get(part)) for part in NAME_PARTS)
     lines = ["BEGIN:VCARD", "VERSION:3.0", f"N:{parts}", f"FN:{_escaped(name)}"]
     org = _object(contact.get("org"))
-    if org.get("company") or org.get("department"):
-        company = ";".join(_escaped(org.get(part)) for part in ("company", "department"))
-        lines.append(f"ORG:{company.rstrip(';')}")
+    if department := org.get("department"):
+        lines.append(f"ORG:{_escaped(org.get('company'))};{_escaped(department)}")
+    elif org.get("company"):
+        lines.append(f"ORG:{_escaped(org['company'])}")
     lines += [f"TITLE:{_escaped(org['title'])}"] if org.get("title") else []
-    lines += [line for phone in _objects(contact.get("phones")) if (line := _tel(phone, own=own))]
+    for phone in _objects(contact.get("phones")):
+        if number := _line(phone.get("phone") or phone.get("wa_id") or ""):
+            waid = _waid(str(phone.get("wa_id") or ""), number, own=own)
+            shown = f";type=VOICE;waid={waid}" if waid else ";type=VOICE"
+            _write(lines, "TEL", phone, _escaped(number), more=shown)
     for email in _objects(contact.get("emails")):
-        lines += [f"EMAIL;type={_type(email, 'HOME')}:{_escaped(email['email'])}"] if email.get("email") else []
+        _write(lines, "EMAIL", email, _escaped(email.get("email")))
     for url in _objects(contact.get("urls")):
-        lines += [f"URL;type={_type(url, 'HOME')}:{_line(url['url'])}"] if url.get("url") else []
+        _write(lines, "URL", url, _line(url.get("url")))
     for address in _objects(contact.get("addresses")):
-        place = ";".join(_escaped(address.get(part)) for part in ADDRESS_PARTS)
-        lines += [f"ADR;type={_type(address, 'HOME')}:;;{place}"] if place.strip(";") else []
+        known = {**address, "country": address.get("country") or address.get("country_code")}
+        place = ";".join(_escaped(known.get(part)) for part in ADDRESS_PARTS)
+        _write(lines, "ADR", address, f";;{place}" if place.strip(";") else "")
     birthday = BIRTHDAY.fullmatch(str(contact.get("birthday") or ""))
     lines += [f"BDAY:{'-'.join(birthday.groups()[:3])}"] if birthday else []
     return name, "\r\n".join([*lines, END])
 
 
-@lru_cache(maxsize=1)
-def _vobject() -> Any:
-    """The library, loaded at the first card; it would log the lines that it cannot read."""
-    library = importlib.import_module("vobject")
-    logging.getLogger("vobject.base").disabled = True
-    return library
+def _write(lines: list[str], name: str, entry: dict[str, Any], value: str, *, more: str = "") -> None:
+    """Add an entry that has a value. Its type is a word, or else a label, as phones write those of one's own."""
+    kind = str(entry.get("type") or ("CELL" if name == "TEL" else "HOME")).strip()[:64]
+    if not value:
+        return
+    if KNOWN_TYPE.fullmatch(kind):
+        lines.append(f"{name};type={kind.upper()}{more}:{value}")
+    else:
+        group = f"item{len(lines)}"
+        lines += [f"{group}.{name}{more}:{value}", f"{group}.X-ABLabel:{_escaped(kind)}"]
 
 
-def _lines(vcard: str) -> list[Any]:
-    """The lines of the first card in a text, as far as they can be read; one that breaks the library costs no other."""
+def _lines(vcard: str) -> Iterator[Line]:
+    """The lines of the first card in a text, as far as they can be read."""
     text = vcard.lstrip("\ufeff \t\r\n").replace("\r\n", "\n").replace("\r", "\n")
-    text = text if END in text.upper() else f"{text.rstrip()}\n{END}\n"
-    text = NAMED_ENCODING.sub(_known_encoding, PLAIN_ENCODING.sub("", text))
-    lines = _parsed(text)
-    if lines is not None:
-        return lines
-    inner = LINE_END.split(text[: text.upper().index(END)])[1 : MAX_LINES + 1]
-    return [line for written in inner for line in _parsed(f"{BEGIN}\n{written}\n{END}\n") or []]
+    for written in _unfolded(text.split("\n")):
+        if written[: len(END)].upper() == END:
+            return
+        if (found := LINE.fullmatch(written)) is not None:
+            group, name, parameters, value = found.groups("")
+            yield _parsed(group, name, parameters, value)
 
 
-def _parsed(text: str) -> list[Any] | None:
-    library = _vobject()
-    try:
-        card = library.readOne(text, validate=False, transform=True, ignoreUnreadable=True, allowQP=True)
-        return list(card.lines()) if card is not None else []
-    except Exception:  # noqa: BLE001 (a stranger's card: the library foresees some of what can stand in it)
-        return None
+def _unfolded(lines: list[str]) -> Iterator[str]:
+    """The lines, each with those that go on with it: they begin with a space, or it ends with `=` and is quoted."""
+    whole: list[str] = []
+    quoted = False
+    for line in lines:
+        if quoted and whole[-1].endswith("="):
+            whole += ["\n", line]
+        elif line[:1] in (" ", "\t") and whole:
+            whole.append(line[1:])
+        else:
+            yield "".join(whole)
+            whole, quoted = [line], QUOTED_PRINTABLE in line.partition(":")[0].upper()
+    yield "".join(whole)
 
 
-def _known_encoding(parameter: re.Match[str]) -> str:
-    """An encoding in capitals, as the library knows it; nothing for a charset that nobody knows."""
-    name, _, value = parameter[0].partition("=")
-    if name.upper() == ";CHARSET":
-        try:
-            codecs.lookup(value)
-        except LookupError:
-            return ""
-    return f"{name}={value}".upper()
+def _parsed(group: str, name: str, parameters: str, value: str) -> Line:
+    params: dict[str, list[str]] = {}
+    words: list[str] = []
+    for parameter in PARAMETER.findall(parameters):
+        field, is_named, given = parameter.partition("=")
+        if (custom := CUSTOM.match(parameter)) is not None:
+            words.append(_decoded(quopri.decodestring(custom[1].encode("utf-8", "replace")), ""))
+        elif is_named:
+            values = params.setdefault(field.strip().upper(), [])
+            values += [inner or plain for inner, plain in VALUE_OF_PARAMETER.findall(given)]
+        else:
+            words.append(parameter.strip())
+    return Line(group=group, name=name.replace("_", "-").upper(), params=params, words=words, written=value)
 
 
-def _names(line: Any) -> dict[str, str]:
-    parts = {part: getattr(getattr(line, "value", None), field, "") for part, field in NAME_PARTS.items()}
-    return {part: text for part, value in parts.items() if (text := _joined(value))}
+def _names(line: Line) -> dict[str, str]:
+    return _named(line.parts(), NAME_PARTS)
 
 
-def _address(line: Any) -> dict[str, str]:
-    parts = {part: _joined(getattr(line.value, field, "")) for part, field in ADDRESS_PARTS.items()}
-    return {part: text for part, text in parts.items() if text}
+def _address(line: Line) -> dict[str, str]:
+    return _named(line.parts(","), ADDRESS_PARTS)
 
 
-def _organisation(first: dict[str, Any]) -> dict[str, str]:
+def _named(parts: list[str], places: dict[str, int]) -> dict[str, str]:
+    return {name: parts[place] for name, place in places.items() if place < len(parts) and parts[place]}
+
+
+def _organisation(first: dict[str, Line]) -> dict[str, str]:
     """The company, with the name of the business where there is none, and what the contact is there."""
-    parts = getattr(first.get("ORG"), "value", [])
-    company, department, *_ = [*(_joined(part) for part in parts if isinstance(parts, list)), "", ""]
-    named = {"company": company or _text(first.get("X-WA-BIZ-NAME")), "department": department,
-             "title": _text(first.get("TITLE"))}  # fmt: skip
+    company, department, *_ = [*first.get("ORG", NOTHING).parts(","), "", ""]
+    named = {"company": company or first.get("X-WA-BIZ-NAME", NOTHING).text, "department": department,
+             "title": first.get("TITLE", NOTHING).text}  # fmt: skip
     return {part: text for part, text in named.items() if text}
 
 
-def _phone(line: Any) -> dict[str, str]:
-    number = _text(line).removeprefix("tel:").partition(";")[0].strip()
+def _phone(line: Line) -> dict[str, str]:
+    number = line.text.removeprefix("tel:").partition(";")[0].strip()
     written = ""
     if number.startswith(("+", "00")) or is_valid(digits_of(number)):
         written = _phone_in(number) or (digits_of(number) if INTERNATIONAL.fullmatch(number) else "")
@@ -171,57 +249,31 @@ def _add(contact: dict[str, Any], name: str, entry: dict[str, str], kind: str) -
         contact[name].append(entry | ({"type": kind} if kind else {}))
 
 
-def _type_words(line: Any) -> list[str]:
+def _type_words(line: Line) -> list[str]:
     """What is said of the type of an entry, as `CELL`: in 2.1 words of their own, later the values of `TYPE`."""
-    written = [*line.params.get("TYPE", []), *line.singletonparams]
-    words = [word.strip().upper() for text in written for word in str(text).split(",")]
-    return [word for word in words if word]
+    written = [*line.params.get("TYPE", []), *line.words]
+    words = [word.strip().upper() for text in written for word in text.split(",")]
+    return [mended(word) for word in words if word and word not in {QUOTED_PRINTABLE, *BASE64}]
 
 
 def _label(text: str) -> str:
     return text.replace("_$!<", "").replace(">!$_", "").strip()[:64]
 
 
-def _text(line: Any) -> str:
-    """The value of a line as one text; empty when there is no line."""
-    if line is None:
-        return ""
-    value = getattr(line, "value", "")
-    if isinstance(value, bytes):
-        value = _decoded(value, line)
-    elif isinstance(value, str) and "BASE64" in [str(word).upper() for word in line.params.get("ENCODING", [])]:
-        with_bytes = _from_base64(value)
-        value = _decoded(with_bytes, line) if with_bytes else value
-    return _joined(value)
+def _text(written: str) -> str:
+    """A value without its escapes, as text that everybody can store."""
+    plain = ESCAPE.sub(lambda found: "\n" if found[1] in "nN" else found[1], written)
+    return str(mended(plain)).strip()[:MAX_CHARS]
 
 
-def _decoded(data: bytes, line: Any) -> str:
-    charsets: list[str] = line.params.get("CHARSET", [])
-    try:
-        return data.decode(charsets[0] if charsets else "utf-8", "replace")
-    except LookupError:
-        return data.decode("utf-8", "replace")
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _joined(value: object) -> str:
-    parts = value if isinstance(value, list) else [value]
-    return " ".join(str(part).strip() for part in parts if part).strip()[:MAX_CHARS]
-
-
-def _tel(phone: dict[str, Any], *, own: str) -> str:
-    number = _line(phone.get("phone") or phone.get("wa_id") or "")
-    if not number:
-        return ""
-    waid = _waid(str(phone.get("wa_id") or ""), number, own=own)
-    shown = f";waid={waid}" if waid else ""
-    return f"TEL;type={_type(phone, 'CELL')};type=VOICE{shown}:{_escaped(number)}"
+def _decoded(data: bytes, charset: str) -> str:
+    """Bytes as text, in the charset that is named, else in that of most cards, else in that of old phones."""
+    for name in (charset if CHARSETS.fullmatch(charset) else "utf-8", "utf-8"):
+        try:
+            return data.decode(name)
+        except (LookupError, UnicodeError):
+            continue
+    return data.decode("cp1252", "replace")
 
 
 def _waid(given: str, number: str, *, own: str) -> str:
@@ -241,10 +293,6 @@ def _phone_in(written: str, *, own: str = "") -> str:
     except ValueError:
         return ""
     return address if address.isdigit() else ""
-
-
-def _type(entry: dict[str, Any], otherwise: str) -> str:
-    return re.sub(r"[^A-Z]", "", str(entry.get("type") or otherwise).upper())[:64] or otherwise
 
 
 def _object(value: object) -> dict[str, Any]:
