@@ -220,9 +220,27 @@ def linking(folder: Path) -> Any:
     silent = engine.connected
     engine._on_keep_alive_restored(None, None)
     return {
-        "ends": ends, "silent": silent, "restored": engine.connected, "states": saved,
+        "ends": ends, "ended by WhatsApp": _ended_by_whatsapp(folder),
+        "silent": silent, "restored": engine.connected, "states": saved,
         "pairing": _pairing(folder / "pairing"),
     }  # fmt: skip
+
+
+def _ended_by_whatsapp(folder: Path) -> dict[str, Any]:
+    """How the engine ends for what WhatsApp says of a login or a connection, by the reason's name."""
+    ends = {}
+    for name in ("LOGGED_OUT", "MAIN_DEVICE_GONE", "UNKNOWN_LOGOUT", "BAD_USER_AGENT"):
+        module, engine = neonize_engine(folder / name)
+        engine._client = module.neonize.NewClient(str(folder / f"{name}.db"), uuid=PHONE, new_device=True)
+        engine._subscribe()
+        reason = module.protobufs.ConnectFailureReason.Value(name)
+        event = module.protobufs.LoggedOut(OnConnect=True, Reason=reason)
+        if name == "BAD_USER_AGENT":
+            event = module.protobufs.ConnectFailure(Reason=reason, Message="", Raw=module.protobufs.Node(Tag="failure"))
+        kind = module.events.EVENT_TO_INT[type(event)]
+        engine._client.event.list_func[kind]()(engine._client, event)  # it keeps weak references to handlers
+        ends[name] = [engine._ended.code.name, engine._ended.reason]
+    return ends
 
 
 class PairingLibrary:

@@ -104,6 +104,18 @@ def test_what_the_library_says_while_it_links_ends_the_session_with_its_reason(t
     assert (result["silent"], result["restored"], result["states"]) == (False, True, ["disconnected", "connected"])
 
 
+def test_a_login_that_whatsapp_itself_ended_is_no_removal_by_the_phone(tmp_path: Path) -> None:
+    ends = run(tmp_path, "linking")["ended by WhatsApp"]
+
+    assert ends["LOGGED_OUT"] == ["LOGGED_OUT", "the phone removed this device"]
+    assert {name: code for name, (code, _) in ends.items()} == {
+        "LOGGED_OUT": "LOGGED_OUT", "MAIN_DEVICE_GONE": "LOGGED_OUT", "UNKNOWN_LOGOUT": "BANNED",
+        "BAD_USER_AGENT": "REFUSED",
+    }  # fmt: skip
+    assert "locked the account" in ends["MAIN_DEVICE_GONE"][1]
+    assert ends["BAD_USER_AGENT"][1] == "WhatsApp refused the connection (bad user agent)"
+
+
 def test_messages_of_the_real_library_reach_the_webhook_with_their_words(tmp_path: Path) -> None:
     results = run(tmp_path, "received")
     pocket = Pocket(tmp_path / "pocket")

@@ -275,6 +275,25 @@ def test_field_report_95s_nobody_scanned_the_code_is_told_as_such() -> None:
     assert "removed this device" not in text
 
 
+@pytest.mark.parametrize(
+    ("change", "begins"),
+    [
+        (SessionState(state="logged_out", reason="logged out"), "This device is not linked to the phone any more."),
+        (SessionState(state="banned", reason="for good"), "WhatsApp has banned this number. (for good)"),
+        (
+            SessionState(state="banned", until=1767225600),
+            "WhatsApp has banned this number. Until 2026-01-01 00:00 UTC.",
+        ),
+    ],
+)
+def test_a_notice_says_no_more_of_an_end_than_is_known(change: SessionState, begins: str) -> None:
+    """Not that the phone removed a device that was logged out here, nor that a ban for good is one for a while."""
+    text = session_notices.text_of(change, session=make_session())
+
+    assert text is not None
+    assert text.startswith(begins)
+
+
 def test_a_login_that_the_library_has_lost_is_seen_before_the_library_is_asked(tmp_path: Path) -> None:
     path = tmp_path / "whatsapp.db"
     with closing(sqlite3.connect(path)) as file:

@@ -82,6 +82,13 @@ LOGIN_ENDS = {
     "error": (Exit.LINK_FAILED, "WhatsApp refused the link; try again"),
 }
 """What the library says of the linking phase, of which it reports no event."""
+LOGOUTS = {
+    protobufs.MAIN_DEVICE_GONE: (
+        Exit.LOGGED_OUT, "WhatsApp has locked the account, or its phone is gone: open WhatsApp on the phone"
+    ),
+    protobufs.UNKNOWN_LOGOUT: (Exit.BANNED, "not for a while: WhatsApp on the phone says whether it can be reviewed"),
+}  # fmt: skip
+"""Why a login is void, where the phone did not remove it: 403 is "locked" to WhatsApp's own program, 406 "banned"."""
 PASSKEY = "the account asks for a passkey after the code, which this engine cannot give: link it with a number at Meta"
 PAIRING_CODE_S = 160.0
 """After that the library ends the linking."""
@@ -487,8 +494,8 @@ class NeonizeEngine:
         client.event(events.KeepAliveRestoredEv)(self._on_keep_alive_restored)
         client.event(events.ConnectFailureEv)(self._on_connect_failure)
         client.event(events.StreamErrorEv)(self._on_stream_error)
+        client.event(events.LoggedOutEv)(self._on_logged_out)
         for event, code, reason in (
-            (events.LoggedOutEv, Exit.LOGGED_OUT, "the phone removed this device"),
             (events.StreamReplacedEv, Exit.REPLACED, "another program uses this login"),
             (events.ClientOutdatedEv, Exit.OUTDATED, "WhatsApp refuses this version of the library"),
         ):
@@ -572,8 +579,13 @@ class NeonizeEngine:
             self._connected = True
             self._emit_event("session", {"state": "connected", "jid": self._folder.login})
 
+    def _on_logged_out(self, _client: Any, event: Any) -> None:
+        """The login is void: the phone removed this device, or WhatsApp says that of the whole account."""
+        self._end(*LOGOUTS.get(int(event.Reason), (Exit.LOGGED_OUT, "the phone removed this device")))
+
     def _on_connect_failure(self, _client: Any, event: Any) -> None:
-        self._end(Exit.REFUSED, f"WhatsApp refused the connection ({int(event.Reason)})")
+        word = protobufs.ConnectFailureReason.Name(event.Reason).lower().replace("_", " ")
+        self._end(Exit.REFUSED, f"WhatsApp refused the connection ({word})")
 
     def _on_stream_error(self, _client: Any, event: Any) -> None:
         log.warning("stream_error", phone=self._phone, code=str(event.Code)[:20])
