@@ -430,3 +430,35 @@ def test_a_simulated_contact_may_be_somebody_whose_phone_is_not_known(api: Api, 
     value = json.loads(job.body)["entry"][0]["changes"][0]["value"]
     assert (value["messages"][0]["from"], value["messages"][0]["from_user_id"]) == ("", user_id)
     assert value["contacts"] == [{"profile": {"name": user_id}, "wa_id": "", "user_id": user_id}]
+
+
+@SENDERS
+def test_what_names_another_registered_number_is_that_numbers_at_the_address_of_one(api: Api, post: Any) -> None:
+    """Meta posts what happens to all numbers of an account to its one address."""
+    quality = {"field": "phone_number_quality_update", "value": {"display_phone_number": SECOND, "event": "UPGRADE"}}
+    document = callback(
+        change("1002", messages=[text("wamid.B")]), change("9999", messages=[text("wamid.C")]), quality,
+        {"field": "flows", "value": {}}, change(messages=[text()]),
+    )  # fmt: skip
+
+    answer = post(api, document, path=f"{ALL}/{PHONE}")
+
+    assert answer.status_code == 200, answer.text
+    jobs = taken(api)
+    assert events(jobs) == [
+        (SECOND, "message", "wamid.B"), (PHONE, "message", "wamid.C"), (SECOND, "phone_number_quality_update", ""),
+        (PHONE, "flows", ""), (PHONE, "message", "wamid.A"),
+    ]  # fmt: skip
+
+
+def test_a_tenant_reaches_no_other_number_by_its_own_address(api: Api) -> None:
+    for name, post in (("TOKEN", api.post), ("OWN", None)):
+        document = callback(change("1002", messages=[text(f"wamid.{name}")]))
+        if post is not None:
+            answer = post(f"{ALL}/{PHONE}", document, token=f"{TOKEN}-{PHONE}")
+        else:
+            answer = signed(api, document, path=f"{ALL}/{STRANGER}", secret=OWN_SECRET)
+        assert answer.status_code == 200, answer.text
+
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "message", "wamid.TOKEN"), (STRANGER, "message", "wamid.OWN")]

@@ -60,7 +60,10 @@ OPERATOR, SESSION = "operator", "session"
 @owner
 @schema(body=(EventPayload,))
 def receive(phone: str) -> ResponseReturnValue:
-    """Accept events of one number: 200 only after the queue has confirmed all of them."""
+    """Accept events of one number: 200 only after the queue has confirmed all of them.
+
+    What names another registered number is that one's, if the operator sent it, or an app that signs for that one, too.
+    """
     _allow_signed_size()
     signer = _signer(phone)
     if not signer:
@@ -70,7 +73,11 @@ def receive(phone: str) -> ResponseReturnValue:
     trusted = signer == OPERATOR or (not signer and g.operator)
     accepted = _Accepted()
     for change in changes:
-        accepted.add(change, phone=phone, trusted=trusted)
+        other = callbacks.number_at(change, phone=phone, directory=parts().directory, sessions=parts().sessions)
+        if other != phone and _speaks_for(other):
+            accepted.add(change, phone=other, trusted=accepted.is_trusted(other))
+        else:
+            accepted.add(change, phone=phone, trusted=trusted)
     return accepted.publish(callbacks.job_for_odd(part, phone=phone) for part in odd)
 
 
@@ -241,6 +248,14 @@ def _signer(phone: str) -> str:
     if not any(_is_signed_with(secret) for secret in secrets):
         raise forbidden()
     return SESSION if own and session is not None and not session.environments_account else OPERATOR
+
+
+def _speaks_for(phone: str) -> bool:
+    """Whether the caller is the operator, or an app that signs for this number, too. It counts as no guess."""
+    try:
+        return bool(_signer(phone)) or bool(g.get("operator"))
+    except RequestError:
+        return False
 
 
 def _app_secrets() -> list[str]:

@@ -35,23 +35,40 @@ def numbers_of(change: Change, *, directory: SessionDirectory, sessions: Session
 
     Events of an account have no metadata; some of them show the number that they are about in their value.
     """
-    metadata = change.value.get("metadata") or {}
-    number_id = _text(metadata.get("phone_number_id"))
-    shown = _text(metadata.get("display_phone_number")) or next(_shown_in(change.value), "")
-    digits = digits_of(shown)
-    nodes = (number_id or _number_id_in(change.value), digits)
-    phones = [phone for node in nodes if node for phone in directory.phones_of(node)]
-    phones.sort(key=lambda phone: phone != digits)  # several numbers may have been given the same id
-    for phone in phones:
+    for phone in _phones_named(change, directory):
         if NUMBER.fullmatch(phone) and sessions.find(phone).stored:
             return [phone]
-    if number_id or not change.entry_id:
+    if _text((change.value.get("metadata") or {}).get("phone_number_id")) or not change.entry_id:
         raise UnknownNumber("metadata.phone_number_id and .display_phone_number are no registered number's")
     numbers = [phone for phone in directory.phones_of(change.entry_id) if NUMBER.fullmatch(phone)]
     found = [phone for phone in numbers if sessions.find(phone).stored]
     if not found:
         raise UnknownNumber("no registered number is of this business account")
     return found
+
+
+def number_at(change: Change, *, phone: str, directory: SessionDirectory, sessions: SessionStore) -> str:
+    """The number that a change is about which came to the address of `phone`: this one, if it names no other of ours.
+
+    Meta posts what happens to all numbers of an account to one address. While Redis is away it is `phone`, too.
+    """
+    named = _phones_named(change, directory)
+    if phone in named:
+        return phone
+    try:
+        return next((other for other in named if NUMBER.fullmatch(other) and sessions.find(other).stored), phone)
+    except (Postponed, StoreUnavailable):
+        return phone
+
+
+def _phones_named(change: Change, directory: SessionDirectory) -> list[str]:
+    """The phones of the number that a change names, if it names one: its id may have been given to several."""
+    metadata = change.value.get("metadata") or {}
+    shown = _text(metadata.get("display_phone_number")) or next(_shown_in(change.value), "")
+    digits = digits_of(shown)
+    nodes = (_text(metadata.get("phone_number_id")) or _number_id_in(change.value), digits)
+    phones = [phone for node in nodes if node for phone in directory.phones_of(node)]
+    return sorted(phones, key=lambda phone: phone != digits)
 
 
 def _shown_in(value: dict[str, Any]) -> Iterator[str]:
