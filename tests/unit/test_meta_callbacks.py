@@ -130,6 +130,21 @@ def test_field_report_51_the_file_of_an_echo_is_fetched_like_any_other(kind: str
     assert (echo["errors"][0]["code"], echo[kind]["id"]) == (131052, "123")
 
 
+@pytest.mark.parametrize("place", ["messages", "message_echoes"])
+def test_field_report_51_the_file_of_an_edit_is_fetched_and_missed_like_any_other(place: str) -> None:
+    inner = {"type": "image", "image": {"id": "123", "mime_type": "image/jpeg", "caption": "new words"}}
+    edit = {"original_message_id": "wamid.R0", "message": inner}
+    item = {"id": "wamid.E", "from": PHONE, "to": CONTACT, "type": "edit", "edit": edit}
+
+    (job,) = callbacks.jobs_of(
+        Change({place: [item]}), phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds()
+    )
+
+    assert isinstance(job, SaveMedia)
+    (told,) = json.loads(without_media(job).body)["entry"][0]["changes"][0]["value"][place]
+    assert (told["errors"][0]["code"], told["edit"]) == (131052, edit)
+
+
 @pytest.mark.parametrize("kind", [None, [], {}, 5, "image"])
 def test_a_message_whose_type_is_no_text_has_no_file(kind: Any) -> None:
     (job,) = callbacks.jobs_of(

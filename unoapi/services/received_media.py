@@ -160,6 +160,9 @@ def _going_on(job: SaveMedia, document: dict[str, Any]) -> FanOut:
 
 def _holder(value: dict[str, Any]) -> dict[str, Any] | None:
     message = (value.get("messages") or value.get("message_echoes") or [{}])[0]
+    edit = message.get("edit") if message.get("type") == "edit" else None
+    if isinstance(edit, dict) and isinstance(edit.get("message"), dict):
+        message = edit["message"]  # what it says now, whose file has an id of its own
     kind = message.get("type")
     holder = message.get(kind) if isinstance(kind, str) and kind in MEDIA_TYPES else None
     return holder if isinstance(holder, dict) and holder.get("id") else None
