@@ -139,6 +139,23 @@ def test_meta_gets_edits_and_deletions_as_messages_and_nothing_of_ours() -> None
     assert shaped("meta", make_status("deleted")) is None
 
 
+@pytest.mark.parametrize(
+    ("chat", "group_id"),
+    [({"jid": "111@lid", "kind": "user", "lid": "111@lid"}, None), ({"jid": GROUP, "kind": "group"}, GROUP)],
+)
+def test_field_report_2_a_deletion_by_somebody_without_a_phone_names_who_it_was(
+    chat: dict[str, Any], group_id: str | None
+) -> None:
+    writer = {"jid": "111@lid", "kind": "user", "lid": "111@lid"}
+    revoke = {"kind": "revoke", "target_id": "3EB0", "target_from_me": False}
+
+    (job,) = of_phone({"id": "3EB0AB", "chat": chat, "sender": writer, "timestamp_ms": 7_000, "content": revoke})
+    body = json.loads(body_for(make_webhook(profile="meta"), job) or "")  # type: ignore[arg-type]
+
+    (revoked,) = body["entry"][0]["changes"][0]["value"]["messages"]
+    assert (revoked["from"], revoked["from_user_id"], revoked.get("group_id")) == ("", "111@lid", group_id)
+
+
 def test_unoapi_gets_the_form_of_the_node_version() -> None:
     value = (shaped("unoapi", make_event(type="image", image=FILE)) or {})["value"]
     status = (shaped("unoapi", make_status()) or {})["value"]["statuses"][0]

@@ -84,9 +84,11 @@ def _revoked(change: dict[str, Any], status: dict[str, Any]) -> dict[str, Any] |
         return None
     value = {name: part for name, part in change["value"].items() if name != "statuses"}
     group, deleted = status.get("recipient_type") == "group", str(status.get("id", ""))
-    sender = status.get("recipient_participant_id" if group else "recipient_id", "")
+    of = "recipient_participant" if group else "recipient"
+    sender, user_id = status.get(f"{of}_id", ""), status.get(f"{of}_user_id", "")
     message = {
         "from": sender,
+        **({"from_user_id": user_id} if user_id and user_id != sender else {}),
         "id": f"{deleted}.revoke",
         "timestamp": status.get("timestamp", ""),
         "type": "revoke",
