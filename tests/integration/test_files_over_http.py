@@ -139,6 +139,9 @@ def test_field_report_48_a_part_without_a_name_is_told_from_none(api: Api) -> No
         ("Relatório final 2026.PDF", "Relatorio final 2026.PDF", "Relat%C3%B3rio%20final%202026.PDF"),
         ("報告 v2.xlsx", "v2.xlsx", "%E5%A0%B1%E5%91%8A%20v2.xlsx"),
         ("plain.pdf", "plain.pdf", ""),
+        ("Screenshot 10.00\u202fAM.png", "Screenshot 10.00 AM.png", "Screenshot%2010.00%E2%80%AFAM.png"),
+        ("报\u200c告.pdf", "file.pdf", "%E6%8A%A5%E2%80%8C%E5%91%8A.pdf"),
+        ("a\u202egnp.exe", "agnp.exe", ""),
         ("plain", "plain", ""),
     ],
 )

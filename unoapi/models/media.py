@@ -44,6 +44,8 @@ TYPES = {ending: mime_type for mime_type, ending in EXTENSIONS.items()} | {
 """The other way round, with all endings that a type has."""
 
 
+JOINERS = "\u200c\u200d"
+"""Not printed, and part of words and emojis."""
 MIME_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(;[ -~]{0,100})?", re.ASCII)
 """RFC 6838, with parameters."""
 
@@ -64,8 +66,11 @@ def plain_mime_type(text: str) -> str:
 
 
 def plain_filename(text: str) -> str:
-    """A name that can stand in a header: without control characters and whatever else is not shown."""
-    return "".join(char for char in text if char.isprintable())
+    """A name that can stand in a header: without control characters and whatever else is not shown.
+
+    Spaces of all widths stay, as the clocks in the names of screenshots have them.
+    """
+    return "".join(char for char in text if char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs")
 
 
 def ascii_filename(text: str) -> str:

@@ -21,7 +21,7 @@ from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import MESSAGES, Template
 from unoapi.models.contacts import is_phone
 from unoapi.models.jobs import now_ms
-from unoapi.models.media import MAX_BYTES, UNKNOWN
+from unoapi.models.media import MAX_BYTES, UNKNOWN, plain_filename
 from unoapi.models.options import Flag, WebUrl
 from unoapi.services import bulk, bulk_reports
 from unoapi.services import media as media_service
@@ -254,7 +254,7 @@ def _source(phone: str, asked: CampaignRequest) -> dict[str, Any]:
     if sent is not None:
         name = (sent.filename or "").replace("\\", "/").rpartition("/")[2]
         pieces = media_service.pieces_of(sent.stream)
-        return {"media_id": _save(phone, pieces, UNKNOWN, name if name.isprintable() else "")}
+        return {"media_id": _save(phone, pieces, UNKNOWN, plain_filename(name))}
     if asked.file is not None and asked.file.link is not None:
         return {"link": f"{asked.file.link}"}
     media_id = media_service.own_id(phone, asked.file.id if asked.file else "")

@@ -208,5 +208,5 @@ def _type_of(file: FileStorage, head: bytes) -> str:
 
 def _name_of(file: FileStorage) -> str:
     """The file's own name: some clients send the whole path on their machine, or only "blob"."""
-    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
-    return "" if name == "blob" or not name.isprintable() else name
+    name = plain_filename((file.filename or "").replace("\\", "/").rpartition("/")[2])
+    return "" if name == "blob" else name

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from unoapi.models.connector.content import MAX_LIST, MAX_TEXT
+from unoapi.models.media import plain_filename
 
 CUT = "…"
 MAX_FILENAME = 255
@@ -20,8 +21,6 @@ PICTURES = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """A picture in a card, with the lines that go on with it: vCard 2.1 has them without a space before."""
-JOINERS = "\u200c\u200d"
-"""Not printed, and part of words and emojis."""
 
 
 def bounded(content: dict[str, Any], depth: int = 0) -> dict[str, Any]:
@@ -47,8 +46,7 @@ def plain_name(name: str) -> str:
 
     Of a long one the beginning and the ending are left.
     """
-    shown = "".join(char for char in name if char.isprintable() or char in JOINERS)
-    last = shown.replace("\\", "/").rpartition("/")[2].strip()
+    last = plain_filename(name).replace("\\", "/").rpartition("/")[2].strip()
     if not last.strip(". "):
         return ""
     stem, dot, ending = last.rpartition(".")
