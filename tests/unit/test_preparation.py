@@ -382,3 +382,23 @@ def test_the_words_of_a_sound_follow_it_as_a_text() -> None:
 
     assert sound_.command_id == "wamid.1"
     assert (words.data["content"]["body"], words.data["silent"]) == ("c", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "link"),
+    [
+        (
+            "https://pt.wikipedia.org/wiki/Ip\u00ea_(\u00e1rvore)",
+            "https://pt.wikipedia.org/wiki/Ip\u00ea_(\u00e1rvore)",
+        ),
+        ("(veja https://a.test/x_(y)).", "https://a.test/x_(y)"),
+        ("(https://a.test/x)", "https://a.test/x"),
+        ("https://a.test/?q[]=1&r=[2]", "https://a.test/?q[]=1&r=[2]"),
+        ("\u201chttps://a.test/x\u201d", "https://a.test/x"),
+        ("\u770b https://a.test/x\u3002", "https://a.test/x"),
+        ("*https://a.test/x*, ou", "https://a.test/x"),
+        ("https://a.test/x\u200b", "https://a.test/x"),
+    ],
+)
+def test_field_report_41_the_link_of_a_text_is_whole_and_ends_where_it_ends(text: str, link: str) -> None:
+    assert preparation.first_link(text) == link

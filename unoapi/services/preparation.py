@@ -49,6 +49,10 @@ PREPARED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "
 """The fields that are added to a message's object, for phones only."""
 PAGE_BYTES, PAGE_MS = 2 * 1024 * 1024, 8_000
 LINK = re.compile(r"https?://[^\s<>\"']{1,2000}", re.IGNORECASE)
+AFTER_LINK = ".,;:!?*_~\u2026\u3002\uff0c\u3001\uff01\uff1f\u201d\u2019\u00bb\u200b\u200e\u200f\u2060\ufeff"
+"""What ends a sentence, or a quotation, and no address."""
+BRACKETS = {")": "(", "]": "[", "}": "{", "\uff09": "\uff08", "\u300d": "\u300c"}
+"""Of an address only if they were opened in it, as in Wikipedia's."""
 FAILURES = (ConversionFailed, FetchFailed, MediaMissing, MediaQuotaReached, MediaTooLarge, StoreUnavailable)
 
 
@@ -74,7 +78,10 @@ def _may_be_pdf(document: MediaObject) -> bool:
 def first_link(text: str) -> str:
     """The first web address in a text, without the punctuation after it."""
     found = LINK.search(text)
-    return found[0].rstrip(".,;:!?)]}*_~") if found else ""
+    link = found[0] if found else ""
+    while link and (link[-1] in AFTER_LINK or link.count(link[-1]) > link.count(BRACKETS.get(link[-1], link[-1]))):
+        link = link[:-1]
+    return link
 
 
 def prepare(  # noqa: PLR0913 (collaborators and switches)
