@@ -157,6 +157,19 @@ def test_an_event_in_plain_json_is_taken_as_its_job() -> None:
     assert (message.headers["x-delivery-count"], message.content_type) == (2, "application/json")
 
 
+@pytest.mark.parametrize("written", ["\\ud83d", "\\u0000\\ud83d"])
+def test_field_report_89_no_event_is_lost_for_half_a_character(written: str) -> None:
+    event = {**EVENT, "data": {"state": "connected", "note": "NOTE"}}
+    consumer, message = Consumer(), came(json.dumps(event).replace("NOTE", f"a{written}").encode())
+
+    consumer.on_unknown_message(None, message)
+
+    job = from_body(message.headers["task"], message.body)
+    assert isinstance(job, ReceiveEvent)
+    data: Any = job.event["data"]
+    assert data["note"] == "a\ufffd"
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -37,6 +37,7 @@ from tests.connector.written import (
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.models.connector.bounds import bounded, plain_name
 from unoapi.models.connector.events import Party
+from unoapi.models.media import plain_filename
 from unoapi.services.webhook_profiles import SHAPES
 
 if TYPE_CHECKING:
@@ -565,3 +566,63 @@ def test_who_is_no_person_has_the_same_name_everywhere(tmp_path: Path, chat: str
     message = pocket.receives({"kind": "text", "body": "oi"}, chat={"jid": chat})
 
     assert (message["from"], pocket.events[0]["contacts"][0]["wa_id"]) == (chat, chat)
+
+
+@pytest.mark.parametrize("name", ["Rel\u00a0final.pdf", "10.00.00\u202fAM.png", "見積\u3000書.pdf", "a\u200cb.pdf"])
+def test_the_name_of_a_file_keeps_its_spaces_and_joiners(name: str) -> None:
+    assert plain_name(name) == plain_filename(name) == name
+
+
+HALF = "a\ud83d\0b"
+MENDED = "a\ufffdb"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"kind": "text", "body": HALF},
+        {"kind": "edit", "target_id": "T", "content": {"kind": "text", "body": HALF}},
+        {"kind": "list_reply", "id": HALF, "title": HALF},
+        {"kind": "button_reply", "id": "y", "title": HALF},
+        {"kind": "template_button", "text": HALF},
+        {"kind": "poll", "name": HALF, "options": [HALF, "b"]},
+        {"kind": "contacts", "contacts": [{"name": HALF, "vcard": ""}]},
+        {"kind": "location", "latitude": 1, "longitude": 2, "name": HALF},
+        {"kind": "image", "caption": HALF, "media": {"key": "1", "state": "ready"}},
+        {"kind": "document", "filename": HALF, "media": {"key": "1", "state": "ready"}},
+        {"kind": "buttons", "body": HALF, "buttons": [{"id": "y", "title": HALF}]},
+        {"kind": "product", "title": HALF},
+    ],
+    ids=lambda content: content["kind"],
+)
+def test_field_report_89_no_content_is_lost_for_half_a_character(tmp_path: Path, content: dict[str, Any]) -> None:
+    told_as = json.dumps(Pocket(tmp_path).receives(content), ensure_ascii=False)
+
+    assert MENDED in told_as
+    assert "\\u0000" not in told_as
+    assert "\ud83d" not in told_as
+
+
+def test_field_report_89_no_native_button_is_lost_for_half_a_character(tmp_path: Path) -> None:
+    shown = message_in(Pocket(tmp_path), native("quick_reply", {"id": "y", "display_text": HALF}))
+
+    assert shown["interactive"]["action"]["buttons"][0]["reply"]["title"] == MENDED
+
+
+def test_field_report_89_what_is_hidden_in_the_answer_to_a_form_can_be_stored(tmp_path: Path) -> None:
+    shown = Pocket(tmp_path).receives({"kind": "flow_reply", "name": "flow", "params": json.dumps({"a": HALF})})
+
+    assert json.loads(shown["interactive"]["nfm_reply"]["response_json"]) == {"a": MENDED}
+
+
+@pytest.mark.parametrize("degrees", ["NaN", "Infinity", "-Infinity"])
+def test_a_place_without_a_number_is_told_in_json(tmp_path: Path, degrees: str) -> None:
+    place = {"degreesLatitude": degrees, "degreesLongitude": 1, "name": "Here"}
+    pocket = Pocket(tmp_path)
+
+    shown = message_in(pocket, {"locationMessage": place})
+    of_another_engine = pocket.receives({"kind": "location", "latitude": degrees, "longitude": 1})
+
+    assert (shown["location"]["latitude"], shown["location"]["name"]) == (0, "Here")
+    assert of_another_engine["type"] == "unsupported"
+    json.dumps([shown, of_another_engine], allow_nan=False)

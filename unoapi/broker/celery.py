@@ -30,6 +30,8 @@ from unoapi.broker.topology import WORK_QUEUES, Topology
 from unoapi.errors import BrokerUnavailable
 from unoapi.models.connector.events import ConnectorEvent
 from unoapi.models.jobs import JOBS, Envelope, ReceiveEvent
+from unoapi.models.strict_json import parsed_own
+from unoapi.models.text import mended
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -318,10 +320,10 @@ class SafeConsumer(Consumer):
         if message.delivery_info.get("routing_key") != topology.queue(ReceiveEvent.queue):
             return False
         try:
-            event = ConnectorEvent.model_validate_json(message.body)
+            event = ConnectorEvent.model_validate(mended(parsed_own(message.body)))
             about = str(event.data.get("command_id") or event.data.get("id") or "")
             job = ReceiveEvent(id=event.event_id, phone=event.session, message_id=about, event=event.model_dump())
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             return False
         dressed = to_message(Envelope(job), topology)
         message.headers = {**(message.headers or {}), **dressed.headers}

@@ -219,7 +219,7 @@ class OutboxPublisher:
     def _events_of(self, row: OutboxRow) -> list[EngineEvent]:
         if row.kind != CONTRACT_EVENT:
             return self._engine.convert(row.kind, row.payload)
-        document = json.loads(row.payload)
+        document = mended(json.loads(row.payload))
         kind, data = document["type"], document["data"]
         parts: tuple[str, ...] = ()
         if kind == "send_result":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
+
+from unoapi.models.text import mended
 
 Raw = dict[str, Any]
 MAX_LEVELS = 48
@@ -33,11 +36,12 @@ def int_at(part: Raw, name: str) -> int:
 
 
 def float_at(part: Raw, name: str) -> float:
-    """The number of a field; 0 when it is none."""
+    """The number of a field; 0 when it is none that JSON has."""
     try:
-        return float(part.get(name) or 0.0)
-    except (TypeError, ValueError):
+        number = float(part.get(name) or 0.0)
+    except (TypeError, ValueError, OverflowError):
         return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def object_at(part: Raw, name: str) -> Raw:
@@ -58,9 +62,9 @@ def objects_at(part: Raw, name: str) -> list[Raw]:
 
 
 def json_object(text: str) -> Any:
-    """The object in a JSON text; an empty one when it is none."""
+    """The object in a JSON text, all text in it such as can be stored; an empty one when it is none."""
     try:
-        value = json.loads(text) if text else {}
+        value = mended(json.loads(text)) if text else {}
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Tag
 
 MAX_TEXT = 65_536
 MAX_LIST = 1000
@@ -114,8 +114,8 @@ class Location(Base):
     """A point on the map."""
 
     kind: Literal["location"] = "location"
-    latitude: float
-    longitude: float
+    latitude: FiniteFloat
+    longitude: FiniteFloat
     name: str = ""
     address: str = ""
     live: bool = False

@@ -24,6 +24,7 @@ from unoapi.models.connector.events import (
 )
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import computed_id, now_ms
+from unoapi.models.text import mended
 from unoapi.providers.whatsmeow import session_notices as notices
 from unoapi.providers.whatsmeow.group_events import group_events
 from unoapi.providers.whatsmeow.inbound import (
@@ -82,7 +83,7 @@ def receive(  # noqa: PLR0913 (collaborators)
     Raises Postponed for a receipt that comes before the send result it belongs to, and for a session that cannot be
     looked up now: its options say what is to be ignored. The same while nobody can say what a receipt belongs to.
     """
-    event = ConnectorEvent.model_validate(job.event)
+    event = ConnectorEvent.model_validate(mended(job.event))
     phone = event.session
     commands: list[ConnectorCommand] = []
     own: list[HandleOwnMessage] = []
