@@ -222,7 +222,8 @@ def linking(folder: Path) -> Any:
     return {
         "ends": ends, "ended by WhatsApp": _ended_by_whatsapp(folder),
         "silent": silent, "restored": engine.connected, "states": saved,
-        "pairing": _pairing(folder / "pairing"),
+        "pairing": _pairing(folder / "pairing"), "no code": _refused_code(folder / "no code"),
+        "scanned by": {f"{own} {other}": _scanned(folder / other, own, other) for own, other in SCANS},
     }  # fmt: skip
 
 
@@ -256,6 +257,43 @@ class PairingLibrary:
 
     def Stop(self, _: bytes) -> None:  # noqa: N802 (the library's name)
         """When the client goes."""
+
+
+SCANS = (
+    ("5511999990000", "551199990000"), ("551199990000", "5511999990000"), ("525512345678", "5215512345678"),
+    ("541123456789", "5491123456789"), ("5511999990000", "5511999990001"),
+)  # fmt: skip
+"""Numbers of sessions, and what the phone that scanned the code says its number is."""
+
+
+def _scanned(folder: Path, own: str, other: str) -> bool:
+    """Whether the engine keeps the login of a phone with this number."""
+    module: Any = importlib.import_module("unoapi.connector.engines.neonize")
+    engine: Any = make_engine(Settings(unoapi_connector_engine="neonize"), SessionFolder(folder, own), own)
+    engine._client = module.neonize.NewClient(str(folder / f"{own}.db"), uuid=own, new_device=True)
+    refused: list[str] = []
+    engine._refuse_number = refused.append
+    done = module.protobufs.PairStatus.PStatus.Value("SUCCESS")
+    engine._on_paired(
+        None, module.protobufs.PairStatus(ID=jid(module, other), Status=done, BusinessName="", Platform="")
+    )
+    time.sleep(0.05)
+    return not refused
+
+
+def _refused_code(folder: Path) -> list[str]:
+    """How the engine ends when WhatsApp gives no pairing code."""
+    _, engine = neonize_engine(folder)
+
+    class Refusing:
+        """In the place of the library's client."""
+
+        def PairPhone(self, *_: object) -> str:  # noqa: N802 (the library's name)
+            raise RuntimeError("info query returned status 429: rate-overlimit")
+
+    engine._client, engine._login = Refusing(), Login(method="code", phone=PHONE)
+    engine._pair()
+    return [engine._ended.code.name, engine._ended.reason]
 
 
 def _pairing(folder: Path) -> Any:

@@ -20,7 +20,9 @@ from unoapi.connector.schemas import schemas
 from unoapi.errors import EngineUnavailable, QuestionRefused
 from unoapi.models.cloud_api.event_catalogue import catalogue, name_of
 from unoapi.models.cloud_api.event_content import EventContent
+from unoapi.models.connector.events import GroupChange
 from unoapi.models.connector.rpc import RPC_METHODS
+from unoapi.providers.whatsmeow.group_events import group_events
 from unoapi.services.filters import refusal
 
 if TYPE_CHECKING:
@@ -239,6 +241,15 @@ def test_who_left_and_who_was_removed_is_told_by_lid_and_phone(tmp_path: Path) -
     assert (left["initiated_by"], removed["initiated_by"]) == ("participant", "admin")
     assert demoted["demoted_participants"] == [{"wa_id": BIA, "user_id": lid_of(BIA)}]
     assert (left["timestamp"], left["group_id"]) == ("7", GROUP)
+
+
+def test_who_the_number_removed_was_removed_by_the_business_however_whatsapp_writes_it() -> None:
+    session = make_session(ignoreGroupMessages=False).model_copy(update={"phone": "525512345678"})
+    change = {"group": GROUP_PARTY, "by": party("5215512345678"), "timestamp": 7, "removed": [party(ANA)]}
+
+    (event,) = group_events(GroupChange.model_validate(change), session=session)
+
+    assert event.value["groups"][0]["initiated_by"] == "business"
 
 
 def test_a_group_that_the_number_was_added_to_and_one_that_is_deleted_are_told(phone: Pocket) -> None:

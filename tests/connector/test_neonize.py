@@ -116,6 +116,21 @@ def test_a_login_that_whatsapp_itself_ended_is_no_removal_by_the_phone(tmp_path:
     assert ends["BAD_USER_AGENT"][1] == "WhatsApp refused the connection (bad user agent)"
 
 
+def test_field_report_95s_no_pairing_code_is_not_told_as_a_code_that_nobody_used(tmp_path: Path) -> None:
+    result = run(tmp_path, "linking")
+
+    code, reason = result["no code"]
+    assert code == "LINK_FAILED"
+    assert reason.startswith("it gave no pairing code: ")
+    assert "rate-overlimit" in reason
+
+
+def test_a_number_is_the_sessions_in_each_of_its_forms_when_it_scans_the_code(tmp_path: Path) -> None:
+    scanned = run(tmp_path, "linking")["scanned by"]
+
+    assert list(scanned.values()) == [True, True, True, True, False]
+
+
 def test_messages_of_the_real_library_reach_the_webhook_with_their_words(tmp_path: Path) -> None:
     results = run(tmp_path, "received")
     pocket = Pocket(tmp_path / "pocket")

@@ -159,3 +159,16 @@ def test_field_report_5_nothing_leaves_for_a_user_id(tmp_path: Path) -> None:
             pocket.send(recipient="BR.1234567890", **message)
         assert "user ids" in refused.value.details
     assert pocket.sent() == []
+
+
+def test_field_report_25_a_quote_of_our_own_message_names_the_number_though_whatsapp_names_its_lid(
+    tmp_path: Path,
+) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send(type="text", text={"body": "x"})
+
+    message = pocket.receives(
+        {"kind": "text", "body": "oi"}, context={"id": pocket.sent()[0]["id"], "participant": "999@lid"}
+    )
+
+    assert message["context"] == {"from": PHONE, "message_id": "wamid.OUT", "id": "wamid.OUT"}

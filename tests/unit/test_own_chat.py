@@ -96,6 +96,18 @@ def test_what_the_number_writes_to_itself_is_handled() -> None:
     assert (job.message_id, json.loads(job.body)["text"]["body"]) == ("3EB0AA", "status")
 
 
+@pytest.mark.parametrize(
+    ("phone", "user"),
+    [("551199990000", "5511999990000"), ("525512345678", "5215512345678"), ("541123456789", "5491123456789")],
+)
+def test_its_own_chat_is_told_from_others_in_each_form_of_its_number(phone: str, user: str) -> None:
+    """WhatsApp writes the mobiles of some countries with another digit than the session may have."""
+    options = make_session(ignoreOwnMessages=True, ignoreYourselfMessages=False)
+
+    assert options.ignores(chat=f"{user}@s.whatsapp.net", phone=phone, from_me=True) == ""
+    assert options.ignores(chat=f"{user}@lid", phone=phone, from_me=True) == "ignoreOwnMessages"
+
+
 def test_its_own_chat_may_be_named_by_whatsapps_id_alone() -> None:
     uno = uno_with()
     own = {"jid": LID, "kind": "user"}

@@ -38,7 +38,8 @@ from unoapi.connector.engines.whatsmeow_errors import (
     classify_question_error,
 )
 from unoapi.errors import EngineUnavailable, QuestionRefused, SendRefused, describe
-from unoapi.models.phones import is_channel, user_of, with_ninth_digit, without_device
+from unoapi.models.identity import is_same_phone
+from unoapi.models.phones import is_channel, user_of, without_device
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class NeonizeEngine:
         folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         jid = self.jid(folder.login) if login.method == "resume" and folder.login else None
         if login.method == "resume" and jid is None:
-            return Ended(Exit.NOT_SCANNED, "there is no stored login")
+            return Ended(Exit.LOGGED_OUT, "there is no stored login")
         if jid is not None and not library_store.has_device(folder.library, folder.login):
             return Ended(Exit.LOGGED_OUT, "its login is not in the library's store any more")  # it would abort us
         library_store.let_readers_in(folder.library)
@@ -551,7 +552,7 @@ class NeonizeEngine:
         try:
             code = self._client.PairPhone(self._login.phone, True)
         except Exception as error:  # noqa: BLE001 (the library has one kind of error)
-            self._end(Exit.NOT_SCANNED, f"no pairing code: {str(error)[:100]}")
+            self._end(Exit.LINK_FAILED, f"it gave no pairing code: {str(error)[:100]}")
             return
         expires_at = int(time.time() + min(self._login.qr_timeout_s * QR_CODES, PAIRING_CODE_S))
         data = {"code": code.replace("-", ""), "phone": self._login.phone, "expires_at": expires_at}
@@ -615,7 +616,7 @@ class NeonizeEngine:
             return
         jid = address_of({"user": event.ID.User, "server": event.ID.Server, "device": event.ID.Device})
         self._folder.save_login(jid)
-        if self._validate_number and with_ninth_digit(event.ID.User) != with_ninth_digit(self._phone):
+        if self._validate_number and not is_same_phone(event.ID.User, self._phone):
             threading.Thread(target=self._refuse_number, args=(event.ID.User,), daemon=True).start()
 
     def _refuse_number(self, number: str) -> None:

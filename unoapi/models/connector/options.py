@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from unoapi.models.identity import is_same_phone
 from unoapi.models.options import Options
-from unoapi.models.phones import with_ninth_digit, without_device
+from unoapi.models.phones import without_device
 
 
 class ConnectorOptions(Options):
@@ -19,7 +20,7 @@ class ConnectorOptions(Options):
     def ignores(self, *, chat: str, phone: str, from_me: bool) -> str:
         """The name of the option for which a message of this chat is ignored; empty when none is."""
         user, _, server = without_device(chat).partition("@")
-        to_itself = with_ninth_digit(user) == phone and server in ("", "s.whatsapp.net")
+        to_itself = server in ("", "s.whatsapp.net") and is_same_phone(user, phone)
         status = chat == "status@broadcast"
         checks = {
             "ignoreGroupMessages": self.ignore_group_messages and server == "g.us",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.events import Event, split
+from unoapi.models.identity import is_same_phone
 from unoapi.providers.whatsmeow.inbound import identity_of
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _participants(change: GroupChange, phone: str) -> list[dict[str, Any]]:
 
 
 def _is_own(party: Party | None, phone: str) -> bool:
-    return party is not None and identity_of(party).phone == phone
+    return party is not None and is_same_phone(identity_of(party).phone, phone)
 
 
 def _person(party: Party) -> dict[str, Any]:

@@ -269,7 +269,7 @@ def _context(
     if context.id:
         quoted = ids.ours(phone, context.id)
         author = _author(context) if context.participant else identity_of(counterparty)
-        parts |= {"from": phone} if context.from_us else author.as_sender()
+        parts |= {"from": phone} if context.from_us or quoted != context.id else author.as_sender()
         parts |= {"message_id": quoted, "id": quoted}
     if context.status is not None:
         post = {"type": context.status.kind or "text", "caption": context.status.text}
