@@ -253,10 +253,15 @@ class FirstAttempts:
                 self._note_known(batch)
             else:
                 self._go_on_without(batch)
-        while (places := min(self._window - self._loop.under_way, len(self._ready), SENT_TOGETHER)) > 0:
+        while (places := self._places) > 0:
             self._begin([self._ready.popleft() for _ in range(places)])
             if places == SENT_TOGETHER:
                 self._loop.turn(0)  # what has begun need not wait for the others
+
+    @property
+    def _places(self) -> int:
+        """How many attempts may begin together now. A stop may come between two lots."""
+        return 0 if self._stopping else min(self._window - self._loop.under_way, len(self._ready), SENT_TOGETHER)
 
     def _go_on_without(self, batch: _Batch) -> None:
         """Let each ask for itself to which Redis owes an answer for too long, and what has arrived since, too."""

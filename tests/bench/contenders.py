@@ -16,6 +16,7 @@ from tests.bench.measure import Figures, percentiles, rate
 from tests.bench.processes import PYTHON, accepts, listening, own_cpu_s, running
 from tests.bench.stage import Stage, event, message
 from tests.support.constants import ROOT
+from tests.support.open_files import open_files
 from tests.support.receiver import Receiver
 from tests.support.stack import eventually
 from unoapi.devenv.ports import free_port
@@ -25,6 +26,8 @@ NOOP = Queue("noop", queue_arguments={"x-queue-type": "quorum"})
 PATIENCE_S = 120
 POLL_S = 0.2  # asking the receiver takes a little of its time
 CLIENTS = 32
+SPARE_FILES = 256
+"""For what a process has open beside its connections."""
 
 
 def worker(module: str, *options: str) -> list[str]:
@@ -95,7 +98,7 @@ def posts(stage: Stage, endpoints: int) -> Figures:
     stage.receiver.clear()
     address = urlsplit(stage.receiver.url("/posts"))
     headers = {"Content-Type": "application/json"}
-    with ExitStack() as closing:
+    with open_files(endpoints + SPARE_FILES), ExitStack() as closing:
         kept = [HTTPConnection(f"{address.hostname}", address.port, timeout=PATIENCE_S) for _ in range(endpoints)]
         for connection in kept:
             closing.callback(connection.close)

@@ -41,9 +41,13 @@ class Rounds:
     def median(self, contender: str, figure: str) -> float:
         return statistics.median(one[contender][figure] for one in self.figures)
 
+    def ratios(self, ours: str, baseline: str, figure: str) -> list[float]:
+        """The ratio within each round: a slow minute of the machine slows both."""
+        return [_divided(one[ours][figure], one[baseline][figure]) for one in self.figures]
+
     def ratio(self, ours: str, baseline: str, figure: str) -> float:
-        """The median of the ratios within each round, so that a slow minute of the machine slows both."""
-        return statistics.median(_divided(one[ours][figure], one[baseline][figure]) for one in self.figures)
+        """The median of the rounds' ratios."""
+        return statistics.median(self.ratios(ours, baseline, figure))
 
 
 def _divided(ours: float, baseline: float) -> float:
@@ -96,6 +100,20 @@ def compared(name: str, rounds: Rounds, ours: str, baseline: str, figure: str, *
         ours=rounds.median(ours, figure),
         baseline=rounds.median(baseline, figure),
         ratio=rounds.ratio(ours, baseline, figure),
+        **bars,
+    )
+
+
+def compared_pairs(
+    name: str, rounds: Rounds, ours: tuple[str, str], baseline: tuple[str, str], figure: str, **bars: Any
+) -> Row:
+    """A row from the rounds of two pairs of contenders: what is compared is the ratio of the two of each."""
+    our_ratios, baseline_ratios = rounds.ratios(*ours, figure), rounds.ratios(*baseline, figure)
+    return Row(
+        name=name,
+        ours=statistics.median(our_ratios),
+        baseline=statistics.median(baseline_ratios),
+        ratio=statistics.median(map(_divided, our_ratios, baseline_ratios)),
         **bars,
     )
 

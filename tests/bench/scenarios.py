@@ -6,7 +6,7 @@ from functools import partial
 
 from tests.bench import contenders, ours
 from tests.bench.idle import idle as idle_figures
-from tests.bench.measure import Rounds, Row, compared, interleaved
+from tests.bench.measure import Rounds, Row, compared, compared_pairs, interleaved
 from tests.bench.stage import Stage
 from tests.support.fake_sentry import Ingest
 from tests.support.receiver import Behaviour
@@ -144,19 +144,14 @@ def tenants(stage: Stage) -> list[Row]:
         },
         sizes.steady_rounds,
     )
-    first_ones = compared(f"deliveries/s, {many}, first ones, too : {one}", rounds, many, one, "per_s")
-    alone = compared(f"posts alone/s, {sizes.endpoints} : one", rounds, posts_many, posts_one, "per_s")
+    deliveries_pair, posts_pair = (many, one), (posts_many, posts_one)
     return [
         compared(f"deliveries/s, {known_many} : {known_one}", rounds, known_many, known_one, "per_s", at_least=0.9),
-        first_ones,
-        alone,
-        # Three to each: a third of them open a connection, which costs whoever posts.
-        Row(
-            name="of one endpoint's rate, first ones, too : posts alone",
-            ours=first_ones.ratio,
-            baseline=alone.ratio,
-            ratio=first_ones.ratio / alone.ratio,
-            at_least=0.9,
+        compared(f"deliveries/s, {many}, first ones, too : {one}", rounds, *deliveries_pair, "per_s"),
+        compared(f"posts alone/s, {sizes.endpoints} endpoints : one", rounds, *posts_pair, "per_s"),
+        # Three to each, of which the first opens a connection: that costs whoever posts.
+        compared_pairs(
+            "ratio of these deliveries : of posts alone", rounds, deliveries_pair, posts_pair, "per_s", at_least=0.9
         ),
         compared(f"processor time of a delivery in us, {many} : {one}", rounds, many, one, "cpu_us"),
         compared(f"deliveries/s, {many_tls} : {one_tls}", rounds, many_tls, one_tls, "per_s", at_least=0.8),

@@ -1,15 +1,18 @@
 """How one number comes out of many runs."""
 
 import os
+import resource
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.bench import load
-from tests.bench.measure import Figures, Row, Run, interleaved, percentiles, rate
+from tests.bench import contenders, load
+from tests.bench.measure import Figures, Rounds, Row, Run, compared_pairs, interleaved, percentiles, rate
 from tests.bench.processes import PYTHON, forget_surroundings, log_tail, running
+from tests.bench.stage import QUICK, Stage
 from tests.support.constants import ROOT
 from tests.support.receiver import Behaviour, Receiver
 from tests.support.stack import eventually
@@ -61,6 +64,16 @@ def test_a_bar_is_met_or_missed(ratio: float, bars: dict[str, float], ok: bool) 
     assert Row(name="", ours=ratio, baseline=1, ratio=ratio, **bars).ok is ok
 
 
+def test_two_pairs_are_compared_round_by_round() -> None:
+    rates = [(90, 100, 45, 50), (40, 100, 10, 50), (80, 100, 50, 50)]
+    names = ("ours to many", "ours to one", "theirs to many", "theirs to one")
+    rounds = Rounds([{name: {"per_s": at} for name, at in zip(names, one, strict=True)} for one in rates])
+
+    row = compared_pairs("", rounds, names[:2], names[2:], "per_s", at_least=1)
+
+    assert (row.ours, row.baseline, row.ratio) == (0.8, 0.9, 1.0)  # 0.8 / 0.9 is of no round
+
+
 def test_hostile_addresses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AMQP_URL", "redis_url", "UNOAPI_AUTH_TOKEN", "CELERY_BROKER_URL", "HTTP_PROXY", "DOTENV_CONFIG_PATH"):
         monkeypatch.setenv(name, "hostile")
@@ -102,3 +115,28 @@ def test_the_load_generator_makes_every_request_once_and_keeps_to_its_rate() -> 
     assert sorted(int(request.body.removeprefix("number ")) for request in requests) == list(range(50))
     assert all(request.headers["authorization"] == "secret" for request in requests)
     assert 0.45 <= requests[-1].received_at - requests[0].received_at <= 1.0
+
+
+def test_posts_to_many_endpoints_need_no_more_open_files_than_a_system_begins_with(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    sizes = replace(QUICK, messages=900)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with Receiver() as receiver:
+            stage = Stage(
+                baseline_url="",
+                amqp_url="",
+                redis_url="",
+                receiver=receiver,
+                folder=tmp_path,
+                authority=tmp_path,
+                sizes=sizes,
+            )
+            figures = contenders.posts(stage, 300)
+            answered = receiver.count("/posts")
+        bound_afterwards, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert figures["per_s"] > 0
+    assert (answered, bound_afterwards) == (900, 256)

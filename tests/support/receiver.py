@@ -26,12 +26,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from tests.support.constants import ROOT
+from tests.support.open_files import open_files
 
 Mode = Literal["full", "count"]
 Tallies = dict[str, tuple[int, int]]
 """For each id how many requests came, and how many of them were answered with 2xx."""
 
 CONTROL = "/_control/"
+MOST_FILES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,4 +329,5 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--certificate", metavar="FILE", default="")
     options = parser.parse_args()
-    asyncio.run(serve(options.port, options.certificate))
+    with open_files(MOST_FILES):
+        asyncio.run(serve(options.port, options.certificate))
