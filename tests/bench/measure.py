@@ -119,7 +119,7 @@ def compared_pairs(
 
 
 def _shown(figure: float) -> str:
-    return f"{figure:,.1f}" if abs(figure) >= 1 else f"{figure:.2f}"  # a part is nothing with one digit
+    return f"{figure:,.1f}" if abs(figure) >= 10 else f"{figure:.2f}"  # a ratio is nothing with one digit
 
 
 def table(rows: Iterable[Row]) -> Table:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.bench import contenders, load
-from tests.bench.measure import Figures, Rounds, Row, Run, compared_pairs, interleaved, percentiles, rate
+from tests.bench.measure import Figures, Rounds, Row, Run, compared_pairs, interleaved, percentiles, rate, table
 from tests.bench.processes import PYTHON, forget_surroundings, log_tail, running
 from tests.bench.stage import QUICK, Stage
 from tests.support.constants import ROOT
@@ -72,6 +72,12 @@ def test_two_pairs_are_compared_round_by_round() -> None:
     row = compared_pairs("", rounds, names[:2], names[2:], "per_s", at_least=1)
 
     assert (row.ours, row.baseline, row.ratio) == (0.8, 0.9, 1.0)  # 0.8 / 0.9 is of no round
+
+
+def test_the_table_shows_a_ratio_that_is_compared_with_two_digits() -> None:
+    _, ours, baseline, *_ = table([Row(name="", ours=1.04, baseline=0.81, ratio=1.28)]).columns
+
+    assert [*ours.cells, *baseline.cells] == ["1.04", "0.81"]
 
 
 def test_hostile_addresses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
