@@ -133,8 +133,13 @@ def test_the_only_contact_of_the_only_message_is_somebody_elses_when_the_user_id
             {"messages": [{"id": "1", "type": "system", "system": {"user_id": BIA, "type": "user_changed_user_id"}}]},
             {"profile": {"name": BIA}, "wa_id": "", "user_id": BIA},
         ),
+        ({"messages": [{"id": "1", "from": PHONE}]}, {"profile": {"name": PHONE}, "wa_id": PHONE, "user_id": PHONE}),
+        (
+            {"messages": [{"id": "1", "from": PHONE}], "contacts": [a_contact(ANA, "Ana")]},
+            a_contact(ANA, "Ana", wa_id=""),
+        ),
     ],
-    ids=["status", "message", "username", "blank-name", "parent", "phone-of-the-message", "system"],
+    ids=["status", "message", "username", "blank-name", "parent", "phone-of-the-message", "system", "own", "own-to"],
 )
 def test_field_report_2_nobody_is_an_empty_contact(value: dict[str, Any], contact: dict[str, Any]) -> None:
     (contacts,) = contacts_in(events_of(value))

@@ -75,6 +75,21 @@ def test_field_report_77_a_status_of_somebody_elses_message_goes_on_after_a_whil
     assert status_in(event)["id"] == "wamid.M1"
 
 
+def test_field_report_77_a_status_waits_as_long_as_metas_answer_may_take() -> None:
+    job, ids = waiting(age_ms=39_000), MemoryIds()
+    slow = SESSION.model_copy(
+        update={"webhook_forward": SESSION.webhook_forward.model_copy(update={"timeout_ms": 40_000})}
+    )
+    known: Any = Directory()
+
+    with pytest.raises(Postponed):
+        callbacks.receive(job, directory=known, sessions=MemorySessions(slow), ids=ids)
+    ids.remember(PHONE, theirs="wamid.M1", ours="wamid.OURS")
+    (event,) = callbacks.receive(job, directory=known, sessions=MemorySessions(slow), ids=ids)
+
+    assert event.message_id == "wamid.OURS"
+
+
 def test_the_same_status_twice_is_the_same_event_though_one_of_them_waited() -> None:
     ids = MemoryIds()
     ids.remember(PHONE, theirs="wamid.M1", ours="wamid.OURS")

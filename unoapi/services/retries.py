@@ -159,11 +159,12 @@ def wait_for_store(error: StoreUnavailable, *, age_ms: int) -> Postponed:
     return Postponed(f"it waits for Redis: {error}", after_ms=after_ms)
 
 
-def wait_for_pair(age_ms: int) -> None:
+def wait_for_pair(age_ms: int, *, answer_ms: int = 0) -> None:
     """Raise Postponed while it may still come to light which of our messages a status means.
 
-    A status may overtake the answer to the send, which alone says under which id WhatsApp has the message.
+    A status may overtake the answer to the send, which alone says under which id WhatsApp has the message; that may
+    take `answer_ms`, if that is longer than usual.
     """
-    for until_ms, wait_ms in PATIENCE_MS:
+    for until_ms, wait_ms in (*PATIENCE_MS, (answer_ms, PATIENCE_MS[-1][1])):
         if 0 <= age_ms < until_ms:
             raise Postponed("the message of this status is not known yet", after_ms=wait_ms)

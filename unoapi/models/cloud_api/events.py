@@ -217,7 +217,10 @@ def _own_part(  # noqa: PLR0913 (what stands around it)
     if key not in ITEMS and "contacts" not in beside:
         return {key: [item]}
     counterparty = Identity.of_counterparty(item, phone=phone, echo=key == ECHOES)
-    contacts = _contacts_of(counterparty, change.value.get("contacts") or [], alone=alone)
+    given = change.value.get("contacts") or []
+    if not counterparty and not given and is_same_phone(str(item.get("from") or ""), phone):
+        counterparty = Identity(phone)  # the number wrote, and nothing says to whom
+    contacts = _contacts_of(counterparty, given, alone=alone)
     return {"contacts": contacts, key: [_with_texts(item) if key in ITEMS else item]}
 
 

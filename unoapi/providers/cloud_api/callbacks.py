@@ -206,7 +206,7 @@ def receive(
     except StoreUnavailable as error:
         raise wait_for_store(error, age_ms=age_ms) from error
     if len(known) < len(named):
-        wait_for_pair(age_ms)
+        wait_for_pair(age_ms, answer_ms=sessions.find(job.phone).webhook_forward.deadline_ms)
     return [
         event
         for phone in phones
