@@ -270,3 +270,14 @@ def test_field_report_5_nothing_is_sent_to_an_empty_address(kind: str) -> None:
         commands_for(message, message_id="wamid.1", session=SESSION, keys=lambda _: None, until_ms=1)
 
     assert caught.value.code == 131062
+
+
+def test_field_report_98s_what_the_number_wrote_in_a_group_is_its_own_though_whatsapp_names_its_lid() -> None:
+    data = {"chat": GROUP_CHAT, "sender": MEMBER, "from_me": True, "timestamp_ms": 1_795_600_000_000}
+
+    (job,) = received("message", {**TEXT, **data})
+    status, _ = status_of("message", {"id": "3EB0BB", **data, "content": {"kind": "revoke", "target_id": "3EB0AA"}})
+
+    contact = value_of(job)["contacts"][0]
+    assert (contact["wa_id"], contact["user_id"]) == (PHONE, LID)
+    assert (status["recipient_participant_id"], status["recipient_participant_user_id"]) == (PHONE, LID)

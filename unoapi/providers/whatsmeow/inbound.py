@@ -64,7 +64,7 @@ def events_of(
         return []
     if received.history:
         return _past(received, session=session, ids=ids, connections=connections)
-    counterparty = _counterparty(received)
+    counterparty = _counterparty(received, phone=phone)
     inner = received.content
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
@@ -109,7 +109,8 @@ def _past(
     received: ReceivedMessage, *, session: Session, ids: MessageIds, connections: Connections | None
 ) -> list[Event]:
     """The event of a message of before the phone was linked: it starts nothing, and is nothing to answer to at once."""
-    phone, counterparty, inner = session.phone, _counterparty(received), received.content
+    phone, inner = session.phone, received.content
+    counterparty = _counterparty(received, phone=phone)
     body = _absent_file(inner) if isinstance(inner, Media) else cloud_content(inner, message_id=received.id)
     if body is None or isinstance(inner, Revoke | Edit | Reaction | PollVote):
         return []
@@ -208,9 +209,13 @@ def _shown(received: ReceivedMessage, *, phone: str, ids: MessageIds, reaction_a
     return inner, ""
 
 
-def _counterparty(received: ReceivedMessage | Undecryptable) -> Party:
-    """With whom the number talks: whom it wrote to, else who wrote."""
-    return received.chat if received.from_me and received.chat.kind in TO_MANY_OR_ONE else received.sender
+def _counterparty(received: ReceivedMessage | Undecryptable, *, phone: str) -> Party:
+    """With whom the number `phone` talks: whom it wrote to, else who wrote: in a group it may be the number itself."""
+    if not received.from_me:
+        return received.sender
+    if received.chat.kind in TO_MANY_OR_ONE:
+        return received.chat
+    return received.sender if received.sender.phone else received.sender.model_copy(update={"phone": phone})
 
 
 def _deleted(revoke: Revoke, received: ReceivedMessage, *, counterparty: Party, phone: str, ids: MessageIds) -> Event:
@@ -345,7 +350,7 @@ def placeholder_for(lost: Undecryptable, *, session: Session, connections: Conne
         timestamp_ms=lost.timestamp_ms or now_ms(),
         content=Unsupported(kind="unsupported"),
     )
-    counterparty = _counterparty(lost)
+    counterparty = _counterparty(lost, phone=session.phone)
     details = VIEW_ONCE if lost.view_once or lost.unavailable else UNREADABLE
     kind = {"type": "view_once"} if lost.view_once else {"type": "placeholder"}
     body = {"type": "unsupported", "unsupported": kind, "errors": [error_object(UNAVAILABLE, TITLE, details)]}
