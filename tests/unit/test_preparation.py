@@ -105,10 +105,11 @@ def prepared(
     )  # fmt: skip
 
 
-def left(send: SendMessage, shelf: Shelf) -> dict[str, Any]:
+def left(send: SendMessage, shelf: Shelf, *, mode: str = "text") -> dict[str, Any]:
     """What leaves for WhatsApp of a prepared message, as the connector makes it."""
+    session = make_session(interactiveMode=mode)
     (command, *_) = commands_for(
-        message_of(send), message_id="wamid.1", session=make_session(), keys=lambda _: None, until_ms=1
+        message_of(send), message_id="wamid.1", session=session, keys=lambda _: None, until_ms=1
     )
     data = Send.model_validate(command.data)
     content: Any = data.content
@@ -402,3 +403,68 @@ def test_the_words_of_a_sound_follow_it_as_a_text() -> None:
 )
 def test_field_report_41_the_link_of_a_text_is_whole_and_ends_where_it_ends(text: str, link: str) -> None:
     assert preparation.first_link(text) == link
+
+
+BUTTONS = {"buttons": [{"type": "reply", "reply": {"id": "y", "title": "Yes"}}]}
+
+
+@pytest.mark.parametrize("mode", ["text", "classic", "native"])
+def test_field_report_40_the_picture_above_buttons_is_prepared_as_one_alone(mode: Any) -> None:
+    shelf = Shelf()
+    head = {"type": "image", "image": {"link": "https://h.test/a.webp"}}
+    menu = {"type": "button", "header": head, "body": {"text": "b"}, "action": BUTTONS}
+
+    send, problem = prepared(Web(a_webp=picture("WEBP")), shelf, type="interactive", interactive=menu)
+
+    part = left(send, shelf, mode=mode)
+    for name in ("buttonsMessage", "interactiveMessage", "header"):
+        part = part.get(name, part)
+    shown = part["imageMessage"]
+    assert (problem, shown["mimetype"], shown["width"], shown["height"]) == ("", "image/jpeg", 640, 480)
+    assert shown["JPEGThumbnail"]
+
+
+def test_field_report_40_the_file_of_a_template_is_prepared_as_one_alone() -> None:
+    shelf = Shelf()
+    head = {"type": "header", "parameters": [{"type": "image", "image": {"link": "https://h.test/a.webp"}}]}
+    template = {"name": "hello", "language": {"code": "en"}, "components": [head]}
+
+    send, _ = prepared(Web(a_webp=picture("WEBP")), shelf, type="template", template=template)
+
+    file = message_of(send).to_wire()["template"]["components"][0]["parameters"][0]["image"]
+    assert (file["mime_type"], file["width"]) == ("image/jpeg", 640)
+    assert file["id"] in shelf.saved
+
+
+def test_a_menu_without_a_file_is_not_prepared() -> None:
+    menu = {"type": "button", "body": {"text": "b"}, "action": BUTTONS}
+    message = parse_message({"to": CONTACT, "type": "interactive", "interactive": menu})
+
+    assert not preparation.wanted(message, for_phone=True, voice=True, always_voice=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.mov", ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac")),
+        ("a.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv444p", "-c:a", "aac")),
+        ("a.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "ac3")),
+    ],
+    ids=["quicktime", "pixels", "sound"],
+)
+def test_field_report_43_a_film_that_phones_do_not_show_or_let_hear_is_converted(
+    tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    shelf = Shelf()
+    sources = ("-f", "lavfi", "-i", "testsrc=size=64x64:rate=5:duration=1", "-f", "lavfi", "-i", "sine=duration=1")
+    film = made(tmp_path, name, *sources, *options)
+
+    send, problem = prepared(
+        Web(**{name.replace(".", "_"): film}), shelf, type="video", video={"link": f"https://h.test/{name}"}
+    )
+
+    part = left(send, shelf)["videoMessage"]
+    assert (problem, part["mimetype"]) == ("", "video/mp4")
+    ((_, converted),) = shelf.saved.values()
+    (tmp_path / "out.mp4").write_bytes(converted)
+    assert FileTools().film(tmp_path / "out.mp4", tmp_path).played

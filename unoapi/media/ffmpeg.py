@@ -40,7 +40,10 @@ PLAYED = {
 }
 """The media type of what phones can play, by container and codec."""
 SHOWN_CODECS = ("h264", "mpeg4", "h263")
-"""What phones show in an MP4."""
+SHOWN_PIXELS = ("yuv420p", "yuvj420p", "")
+HEARD_CODECS = ("aac", "mp3", "amr_nb", "amr_wb")
+QUICKTIME = "qt"
+"""What phones show and let hear in an MP4, or in its forerunner of 3GP; Meta takes no QuickTime either."""
 
 
 def to_voice(source: Path, target: Path) -> None:
@@ -108,14 +111,23 @@ def film_of(source: Path, folder: Path) -> Film:
     picture = folder / "frame.jpg"
     shape = f"scale={SIDE}:{SIDE}:force_original_aspect_ratio=decrease:force_divisible_by=2"
     _convert(source, picture, ("-frames:v", "1", "-an", "-vf", shape, "-q:v", "8", "-f", "mjpeg"))
-    containers = str(described["format"].get("format_name") or "").split(",")
     return Film(
-        played="mp4" in containers and stream.get("codec_name") in SHOWN_CODECS,
+        played=_is_played(described, stream),
         width=height if turned else width,
         height=width if turned else height,
         seconds=round(_seconds(described["format"].get("duration"))),
         thumbnail=base64.b64encode(picture.read_bytes()).decode(),
     )
+
+
+def _is_played(described: dict[str, Any], picture: dict[str, Any]) -> bool:
+    container = described["format"]
+    if "mp4" not in str(container.get("format_name") or "").split(","):
+        return False
+    brand = str((container.get("tags") or {}).get("major_brand") or "").strip()
+    sounds = [stream for stream in described["streams"] if stream.get("codec_type") == "audio"]
+    is_shown = picture.get("codec_name") in SHOWN_CODECS and str(picture.get("pix_fmt") or "") in SHOWN_PIXELS
+    return brand != QUICKTIME and is_shown and all(sound.get("codec_name") in HEARD_CODECS for sound in sounds)
 
 
 def _convert(source: Path, target: Path, options: tuple[str, ...]) -> None:

@@ -23,10 +23,10 @@ from unoapi.errors import (
     describe,
 )
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.cloud_api.messages import AudioMessage, DocumentMessage, MediaObject, TextMessage
+from unoapi.models.cloud_api.messages import AudioMessage, TextMessage
 from unoapi.models.jobs import SendMessage
 from unoapi.models.media import MAX_BYTES
-from unoapi.services.media import own_id, pieces_of, save
+from unoapi.services.media import copied, kinds_of_files, own_id, pieces_of, save
 from unoapi.services.message_parsing import message_of
 
 if TYPE_CHECKING:
@@ -60,19 +60,17 @@ def wanted(message: OutboundMessage, *, for_phone: bool, voice: bool, always_voi
     """Whether a message is prepared first. `voice`: voice notes are converted; `always_voice`: every audio is one."""
     if isinstance(message, TextMessage):
         return for_phone and bool(message.text.preview_url) and first_link(message.text.body) != ""
-    if for_phone and message.type in KINDS:
-        return True
-    if isinstance(message, DocumentMessage):
-        return for_phone and _may_be_pdf(message.document)
+    if for_phone:
+        return any(kind in KINDS or _may_be_pdf(file) for kind, file in kinds_of_files(message.to_wire()))
     if not isinstance(message, AudioMessage) or not voice or not (always_voice or message.audio.voice):
         return False
     return not urlsplit(message.audio.link or "").path.lower().endswith(READY)
 
 
-def _may_be_pdf(document: MediaObject) -> bool:
+def _may_be_pdf(document: dict[str, Any]) -> bool:
     """Whether a document has pages to look at, by its names; an uploaded one may be called anything."""
-    name = str(getattr(document, "filename", None) or "").lower()
-    return name.endswith(PDF) or urlsplit(document.link or "").path.lower().endswith(PDF) or not (document.link or name)
+    name, link = (str(document.get(field) or "") for field in ("filename", "link"))
+    return name.lower().endswith(PDF) or urlsplit(link).path.lower().endswith(PDF) or not (link or name)
 
 
 def first_link(text: str) -> str:
@@ -104,8 +102,7 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
     cannot show.
     """
     message = message_of(job)
-    document = message.to_wire()
-    item = document[message.type]
+    document = copied(message.to_wire())
 
     def saved(path: Path, mime_type: str, name: str) -> MediaFile:
         with path.open("rb") as file:
@@ -117,11 +114,14 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
         work = _Work(Path(folder), tools=tools, save=saved, waveform=waveform and for_phone)
         try:
             if isinstance(message, TextMessage):
-                item["preview"] = preview_of(message.text.body, work.folder, downloader=downloader, tools=tools)
-            elif isinstance(media := getattr(message, message.type), MediaObject):
-                _fetch(media, work.source, job.phone, files, index, downloader, timeout_ms)
-                as_voice = voice and message.type == "audio" and (always_voice or item.get("voice") is True)
-                document[message.type] = work.done(message.type, item, as_voice=as_voice, for_phone=for_phone)
+                preview = preview_of(message.text.body, work.folder, downloader=downloader, tools=tools)
+                document["text"]["preview"] = preview
+            for kind, item in kinds_of_files(document):
+                _fetch(item, work.source, job.phone, files, index, downloader, timeout_ms)
+                as_voice = voice and kind == "audio" and (always_voice or item.get("voice") is True)
+                made = work.done(kind, item, as_voice=as_voice, for_phone=for_phone)
+                item.clear()
+                item.update(made)
         except FAILURES as error:
             problem = f"{error}"
         except OSError as error:  # the temporary folder is full
@@ -222,7 +222,7 @@ def _replaced(item: dict[str, Any], media: MediaFile) -> dict[str, Any]:
 
 
 def _fetch(  # noqa: PLR0913, PLR0917 (all in their order)
-    media: MediaObject,
+    media: dict[str, Any],
     source: Path,
     phone: str,
     files: MediaStore,
@@ -231,8 +231,8 @@ def _fetch(  # noqa: PLR0913, PLR0917 (all in their order)
     timeout_ms: int,
 ) -> None:
     with source.open("wb") as file:
-        if media.link:
-            downloader.fetch(media.link, file, limit=MAX_BYTES, timeout_ms=timeout_ms)
+        if link := media.get("link"):
+            downloader.fetch(str(link), file, limit=MAX_BYTES, timeout_ms=timeout_ms)
             return
-        for chunk in files.read(index.find(own_id(phone, media.id or ""), phone=phone).key):
+        for chunk in files.read(index.find(own_id(phone, str(media.get("id") or "")), phone=phone).key):
             file.write(chunk)
