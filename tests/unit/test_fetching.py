@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
@@ -260,6 +262,22 @@ def test_field_report_42_a_text_in_utf_16_is_no_audio() -> None:
 
 
 @pytest.mark.parametrize(
+    ("served", "brand"), [("audio/x-ms-wma", b"0&\xb2u\x8ef\xcf\x11"), ("audio/mp4", b"\0\0\0\x14ftypqt  ")]
+)
+def test_field_report_43_sound_in_a_container_of_films_is_no_film(served: str, brand: bytes) -> None:
+    assert why_not("audio", brand + bytes(64), served=served, name="a") == ""
+
+
+def zipped(mime_type: str) -> bytes:
+    """An archive that begins with the name of its type, as those of OpenOffice do."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("mimetype", mime_type)
+        archive.writestr("content.xml", "")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
     ("head", "mime_type"),
     [
         (b"Rar!\x1a\x07\x01\x00", "application/vnd.rar"),
@@ -271,6 +289,13 @@ def test_field_report_42_a_text_in_utf_16_is_no_audio() -> None:
         (b"%!PS-Adobe-3.0", "application/postscript"),
         (b"0&\xb2u\x8ef\xcf\x11\xa6\xd9", "video/x-ms-asf"),
         (b"\x00\x00\x01\xba\x44", "video/mpeg"),
+        (b"\xef\xbb\xbf\r\n%PDF-1.7", "application/pdf"),
+        (b"\x00\x00\x00\x18ftyphevc\x00\x00\x00\x00mif1", "image/heic"),
+        (b"\x00\x00\x00\x18ftypmsf1\x00\x00\x00\x00hevc", "image/heic"),
+        (b"\x00\x00\x00\x18ftypavis\x00\x00\x00\x00msf1", "image/avif"),
+        (zipped("application/vnd.oasis.opendocument.text"), "application/vnd.oasis.opendocument.text"),
+        (zipped("application/epub+zip"), "application/epub+zip"),
+        (zipped("text/x"), "application/zip"),
     ],
 )
 def test_field_report_48_a_file_is_known_by_its_first_bytes(head: bytes, mime_type: str) -> None:

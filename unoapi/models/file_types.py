@@ -6,6 +6,8 @@ picture that is announced as something else.
 
 from __future__ import annotations
 
+import re
+
 from unoapi.models.media import OFFICE, UNKNOWN, plain_mime_type, type_of
 
 HEAD_BYTES = 4096
@@ -35,7 +37,8 @@ STARTS = {
 RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
 BRANDS = {
     b"M4A ": "audio/mp4", b"M4B ": "audio/mp4", b"3gp": "video/3gpp", b"3g2": "video/3gpp", b"qt  ": "video/quicktime",
-    b"heic": "image/heic", b"heix": "image/heic", b"mif1": "image/heic", b"avif": "image/avif",
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "image/heic"),
+    b"avif": "image/avif", b"avis": "image/avif",
 }  # fmt: skip
 """Of the family of MP4; all others are videos."""
 OFFICE_PARTS = {
@@ -43,6 +46,12 @@ OFFICE_PARTS = {
     b"xl/": f"{OFFICE}.spreadsheetml.sheet",
     b"ppt/": f"{OFFICE}.presentationml.presentation",
 }
+NAMED_IN_ZIP = re.compile(
+    rb"PK\x03\x04.{26}mimetype(application/(?:vnd\.oasis\.opendocument\.[a-z]+|epub\+zip))", re.DOTALL
+)
+"""How texts of OpenOffice and books begin."""
+LATE_PDF = re.compile(rb"(?:\xef\xbb\xbf|[\s\x00])*%PDF-")
+"""One that a program wrote something before, which readers pass over."""
 SIGNED = frozenset({*STARTS.values(), *OFFICE_PARTS.values()})
 """Types whose files never begin with words."""
 UTF_16 = b"\xff\xfe"
@@ -54,7 +63,9 @@ PAGE_THERE = "there is a web page in the place of the file"
 FAMILIES = {"image": "image", "sticker": "image", "video": "video", "audio": "audio"}
 """The first half of the types that a kind of message takes; documents take all."""
 ALSO = {
-    "audio": frozenset({"video/mp4", "video/3gpp", "video/webm", "video/x-matroska"}),
+    "audio": frozenset(
+        {"video/mp4", "video/3gpp", "video/webm", "video/x-matroska", "video/quicktime", "video/x-ms-asf"}
+    ),
     "video": frozenset({"image/gif"}),
 }
 """Types of another family: audio stands in containers of videos, too."""
@@ -70,6 +81,8 @@ def type_of_content(head: bytes) -> str:
         return container(head)
     if head.startswith(b"BM") and head[6:10] == bytes(4):  # two letters are too few to go by
         return "image/bmp"
+    if LATE_PDF.match(head):
+        return "application/pdf"
     return PAGE if _is_page(head) else _type_of_frame(head)
 
 
@@ -106,6 +119,8 @@ def _is_words(head: bytes) -> bool:
 
 
 def _type_in_zip(head: bytes) -> str:
+    if (named := NAMED_IN_ZIP.match(head)) is not None:
+        return named[1].decode()
     return next((mime_type for part, mime_type in OFFICE_PARTS.items() if part in head), ZIP)
 
 
