@@ -387,6 +387,9 @@ class Connections(Protocol):
     def settle(self, phone: str, command_id: str) -> bool:
         """Note that the result came. True when the wait for it was given up before. Raises StoreUnavailable."""
 
+    def is_awaited(self, phone: str, command_id: str) -> bool:
+        """Whether a command's result may still come. Raises StoreUnavailable."""
+
     def give_up(self, phone: str, command_id: str) -> bool:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.connector.pocket import CHAT, Pocket
 from tests.support.fakes import CONTACT, GROUP, PHONE
-from unoapi.errors import MessageRejected
+from unoapi.errors import MessageRejected, Postponed, SendPostponed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,3 +172,28 @@ def test_field_report_25_a_quote_of_our_own_message_names_the_number_though_what
     )
 
     assert message["context"] == {"from": PHONE, "message_id": "wamid.OUT", "id": "wamid.OUT"}
+
+
+ABOUT: list[dict[str, Any]] = [
+    {"type": "text", "text": {"body": "10"}, "context": {"message_id": "wamid.OUT"}},
+    {"type": "reaction", "reaction": {"message_id": "wamid.OUT", "emoji": "👍"}},
+]
+
+
+@pytest.mark.parametrize("message", ABOUT, ids=["quote", "reaction"])
+def test_field_report_x1_what_is_about_a_message_that_is_just_leaving_waits_for_it(
+    tmp_path: Path, message: dict[str, Any]
+) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.connections.expect(PHONE, "wamid.OUT", within_s=60)  # on its way to the connector
+
+    with pytest.raises(SendPostponed):
+        pocket.send("wamid.NEXT", **message)
+    with pytest.raises(Postponed):
+        pocket.mark(messaging_product="whatsapp", status="deleted", message_id="wamid.OUT")
+    pocket.send(type="text", text={"body": "5"})
+    left = pocket.send("wamid.NEXT", **message)
+    pocket.mark(messaging_product="whatsapp", status="deleted", message_id="wamid.OUT")
+
+    assert pocket.sent()[0]["id"] in str(left)
+    assert pocket.statuses()[-1]["status"] == "deleted"

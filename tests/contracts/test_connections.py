@@ -117,9 +117,12 @@ def test_the_key_of_a_message_is_saved(connections: AnyConnections) -> None:
 
 
 def test_a_result_ends_the_wait_for_it(connections: AnyConnections) -> None:
+    assert connections.is_awaited(PHONE, "c") is False
     connections.expect(PHONE, "c", within_s=60)
 
+    assert connections.is_awaited(PHONE, "c") is True
     assert connections.settle(PHONE, "c") is False
+    assert connections.is_awaited(PHONE, "c") is False
     assert connections.give_up(PHONE, "c") is False, "it has come"
 
 
@@ -127,6 +130,7 @@ def test_a_wait_that_was_given_up_says_so_to_a_late_result(connections: AnyConne
     connections.expect(PHONE, "c", within_s=60)
 
     assert connections.give_up(PHONE, "c") is True
+    assert connections.is_awaited(PHONE, "c") is False
     assert connections.give_up(PHONE, "c") is True, "the task may run twice"
     assert connections.settle(PHONE, "c") is True
     assert connections.settle(PHONE, "c") is False
@@ -155,6 +159,7 @@ def test_with_redis_away_what_decides_is_an_error_and_the_rest_goes_on(world: Wo
         lambda: connections.expect(PHONE, "c", within_s=1),
         lambda: connections.settle(PHONE, "c"),
         lambda: connections.give_up(PHONE, "c"),
+        lambda: connections.is_awaited(PHONE, "c"),
     ):
         with pytest.raises(StoreUnavailable):
             call()

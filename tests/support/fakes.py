@@ -870,6 +870,10 @@ class MemoryConnections:
         self._ensure_there()
         return self._waits.pop((phone, command_id), False)
 
+    def is_awaited(self, phone: str, command_id: str) -> bool:
+        self._ensure_there()
+        return self._waits.get((phone, command_id)) is False
+
     def give_up(self, phone: str, command_id: str) -> bool:
         self._ensure_there()
         if (phone, command_id) not in self._waits:

@@ -30,6 +30,7 @@ from unoapi.errors import (
     StoreUnavailable,
     TooOld,
     Unclaimed,
+    UnknownMessage,
 )
 from unoapi.models.attempts import MAX_HELD_CLAIMS, History
 from unoapi.models.jobs import Envelope, FanOut, RunCommand, SendMessage, now_ms
@@ -360,6 +361,30 @@ def test_what_waited_when_a_number_was_removed_is_not_sent_by_who_registers_it_n
     send_once(provider, sessions=sessions, job=make_send(accepted_at_ms=began_ms + 1))
 
     assert len(provider.sent) == 1
+
+
+class NoSuchMessage(ScriptedProvider):
+    """Knows nothing of the message that a command is about."""
+
+    def command(self, command: Any, *, phone: str) -> None:  # noqa: ARG002 (the port's)
+        raise UnknownMessage("Parameter value is not valid", code=131009, details="nothing is known")
+
+
+@pytest.mark.parametrize(("message_id", "age_s"), [("wamid.1", 700), ("3EB0AA", 0)])
+def test_a_deletion_waits_for_a_message_that_may_not_have_left_and_no_longer(message_id: str, age_s: int) -> None:
+    mark = {"messaging_product": "whatsapp", "status": "deleted", "message_id": "wamid.1"}
+    gone = RunCommand(id="1", phone=PHONE, message_id="wamid.1", body=json.dumps(mark))
+    rest: dict[str, Any] = {
+        "sessions": MemorySessions(make_session(provider="sandbox")), "providers": {"sandbox": NoSuchMessage()},
+        "max_age_s": 600, "bulkhead": Bulkhead(10),
+    }  # fmt: skip
+
+    with pytest.raises(Postponed) as caught:
+        command(gone.model_copy(update={"accepted_at_ms": now_ms() - 60_000}), **rest)
+    assert 30_000 <= caught.value.after_ms < 31_000
+    aged = {"message_id": message_id, "accepted_at_ms": now_ms() - age_s * 1000}
+    with pytest.raises((UnknownMessage, TooOld)):
+        command(gone.model_copy(update=aged), **rest)
 
 
 def test_while_the_session_cannot_be_read_the_message_waits_and_stays_free() -> None:

@@ -40,6 +40,7 @@ UnoError
     ├── VoiceRefused          a service does not transcribe, or say, something for good
     ├── ConversionFailed      an audio could not be made a voice note
     ├── MessageRejected       WhatsApp refused the message; carries a Cloud API error code
+    │   └── UnknownMessage    nothing is known of the message that a command is about
     ├── SendRefused           the connector cannot send this; carries a Cloud API error code
     │   └── NewChatsRefused   WhatsApp lets the number open no new chats for some time
     ├── QuestionRefused       WhatsApp refuses what was asked of a phone; carries a Cloud API error code
@@ -390,6 +391,12 @@ class MessageRejected(PermanentError):
         self.title = title
         self.code = code
         self.details = details
+
+
+class UnknownMessage(MessageRejected):
+    """A command is about a message of which nothing is known: it is too old, or has not left yet."""
+
+    reason = "unknown_message"
 
 
 class SendRefused(PermanentError):

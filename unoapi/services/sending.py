@@ -16,11 +16,13 @@ from unoapi.errors import (
     TooOld,
     TransientError,
     Unclaimed,
+    UnknownMessage,
 )
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import error_object, message_event, read_document, status_event
 from unoapi.models.identity import GROUP, Identity
-from unoapi.models.jobs import Envelope, FetchFiles, MessageJob, RunCommand, SendMessage
+from unoapi.models.jobs import Envelope, FetchFiles, MessageJob, RunCommand, SendMessage, now_ms
+from unoapi.models.message_keys import OWN_IDS
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.trace import TraceEntry
 from unoapi.services.message_parsing import command_of, message_of
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 WAIT_FOR_STORE_MS = 5000
+UNKNOWN_WAIT_MS = 1000
+"""A command on a message of ours that is not known waits so long at first, then ever longer: it may not have left."""
 UPLOAD_FAILED = 131053
 """Meta's code for a file that could not be had from its address."""
 TRACKER = "biz_opaque_callback_data"
@@ -132,8 +136,15 @@ def command(
     """
     provider = _provider(job, sessions=sessions, providers=providers)
     _ensure_ready(job, provider, max_age_s=max_age_s)
-    with bulkhead.taken(provider.address(job.phone)):
-        provider.command(command_of(job), phone=job.phone)
+    try:
+        with bulkhead.taken(provider.address(job.phone)):
+            provider.command(command_of(job), phone=job.phone)
+    except UnknownMessage as error:
+        # While the phone is away both wait, and come back in any order.
+        if not job.message_id.startswith(OWN_IDS) or too_old(job, max_age_s=max_age_s):
+            raise
+        after_ms = max(UNKNOWN_WAIT_MS, (now_ms() - job.accepted_at_ms) // 2)
+        raise Postponed("the message that it is about may not have left yet", after_ms=after_ms) from error
 
 
 def _provider(job: SendMessage | RunCommand, *, sessions: SessionStore, providers: Mapping[str, Provider]) -> Provider:

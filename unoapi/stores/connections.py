@@ -100,6 +100,11 @@ class RedisConnections:
         (waiting,) = self._redis.call(("GETDEL", _wait_key(phone, command_id)))
         return bool(waiting == GIVEN_UP)
 
+    def is_awaited(self, phone: str, command_id: str) -> bool:
+        """Whether a command's result may still come. Raises StoreUnavailable."""
+        (waiting,) = self._redis.call(("GET", _wait_key(phone, command_id)))
+        return bool(waiting == WAITED)
+
     def give_up(self, phone: str, command_id: str) -> bool:
         """End the wait for a result. True when it has not come. Raises StoreUnavailable."""
         (waiting,) = self._redis.call(("SET", _wait_key(phone, command_id), GIVEN_UP, "XX", "GET", "KEEPTTL"))

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import ValidationError
 
-from unoapi.errors import MessageRejected
+from unoapi.errors import MessageRejected, UnknownMessage
 from unoapi.models.chats import MAX_ROWS, Menu, MenuRow
 from unoapi.models.cloud_api.messages import (
     ContactsMessage,
@@ -138,12 +138,13 @@ def ensure_possible(message: OutboundMessage) -> None:
 def marks_for(mark: Command, *, session: Session, keys: Keys, until_ms: int) -> list[ConnectorCommand]:
     """The commands that mark a message as read, show typing in its chat, or delete it.
 
-    Raises MessageRejected when nothing is known of the message. The same mark has the same ids.
+    Raises UnknownMessage, and MessageRejected for what cannot be deleted. The same mark has the same ids.
     """
     about = mark.message_id or ""
     key = keys(about)
     if key is None:
-        _refuse(INVALID, "Parameter value is not valid", "message_id: nothing is known of this message.")
+        details = "message_id: nothing is known of this message."
+        raise UnknownMessage("Parameter value is not valid", code=INVALID, details=details)
     commands = []
     if mark.status == "deleted":
         if not key.from_me and (is_individual(key.chat) or key.chat == STATUS_POSTS):

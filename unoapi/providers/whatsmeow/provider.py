@@ -20,6 +20,7 @@ from unoapi.models.connector.content import Media, MediaFile
 from unoapi.models.connector.rpc import CheckedContacts
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import AwaitResult, Envelope, computed_id, now_ms
+from unoapi.models.message_keys import OWN_IDS
 from unoapi.models.phones import is_valid
 from unoapi.models.receipts import Receipt
 from unoapi.providers.whatsmeow.commands import commands_for, marks_for, menu_of
@@ -39,6 +40,7 @@ QUESTION_S = 15.0
 """For questions and changes that WhatsApp itself answers."""
 WISH_MS = 86_400_000
 """So long a wish that no message depends on waits for its phone to be connected."""
+LEAVING_MS = 1000
 NUMBER = re.compile(r"[0-9]{5,15}")
 
 
@@ -186,4 +188,8 @@ class WhatsmeowProvider:
         return self._chats.find(phone, [message.addressee]).timer_s if message.ttl is None else message.ttl
 
     def _key(self, phone: str, message_id: str) -> MessageKey | None:
-        return self._connections.key(phone, message_id)
+        """The key of a message. Raises Postponed while it is not known because the message is just leaving."""
+        key = self._connections.key(phone, message_id)
+        if key is None and message_id.startswith(OWN_IDS) and self._connections.is_awaited(phone, message_id):
+            raise Postponed("the message that it is about is just leaving", after_ms=LEAVING_MS)
+        return key
