@@ -127,3 +127,11 @@ def test_an_answer_to_another_message_has_no_status() -> None:
     raw = {"extendedTextMessage": {"text": "x", "contextInfo": {"stanzaID": "1", "remoteJID": "1@s.whatsapp.net"}}}
 
     assert "status" not in (context_of(raw) or {})
+
+
+def test_the_picture_above_a_flow_is_sent_with_its_words(tmp_path: Path) -> None:
+    head = {"type": "image", "image": {"link": "https://shop.test/1.jpg"}}
+
+    sent = Pocket(tmp_path).send(type="interactive", interactive={**FLOW, "header": head})
+
+    assert sent["imageMessage"]["caption"] == "When do you come?\n\u25b8 Choose a day\nShop"

@@ -626,3 +626,12 @@ def test_a_place_without_a_number_is_told_in_json(tmp_path: Path, degrees: str) 
     assert (shown["location"]["latitude"], shown["location"]["name"]) == (0, "Here")
     assert of_another_engine["type"] == "unsupported"
     json.dumps([shown, of_another_engine], allow_nan=False)
+
+
+def test_a_name_that_nobody_sees_hides_no_other(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    who = {**CHAT, "verified_name": "\u3164", "push_name": "Ana"}
+
+    pocket.receives({"kind": "text", "body": "x"}, chat=who, sender=who)
+
+    assert pocket.events[-1]["contacts"][0]["profile"]["name"] == "Ana"

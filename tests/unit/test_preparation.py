@@ -468,3 +468,21 @@ def test_field_report_43_a_film_that_phones_do_not_show_or_let_hear_is_converted
     ((_, converted),) = shelf.saved.values()
     (tmp_path / "out.mp4").write_bytes(converted)
     assert FileTools().film(tmp_path / "out.mp4", tmp_path).played
+
+
+def test_a_photo_with_others_behind_it_is_a_jpeg_and_no_film() -> None:
+    """As cameras of phones write it; and the pages of a TIFF do not move either."""
+    photo = picture("MPO", save_all=True, append_images=[Image.new("RGB", (640, 480), "blue")])
+    pages = picture("TIFF", save_all=True, append_images=[Image.new("RGB", (640, 480), "blue")])
+    shelf = Shelf()
+    web = Web(a_jpg=photo, b_tiff=pages)
+
+    image, _ = prepared(web, shelf, type="image", image={"link": "https://h.test/a.jpg"})
+    stickers = [
+        prepared(web, shelf, type="sticker", sticker={"link": f"https://h.test/{name}"})[0]
+        for name in ("a.jpg", "b.tiff")
+    ]
+
+    sent = message_of(image).to_wire()["image"]
+    assert (sent["mime_type"], sent["link"]) == ("image/jpeg", "https://h.test/a.jpg")
+    assert [left(sticker, shelf)["stickerMessage"]["isAnimated"] for sticker in stickers] == [False, False]

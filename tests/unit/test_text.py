@@ -121,3 +121,10 @@ def test_field_report_41_a_pages_title_is_read_in_the_pages_own_charset(head: st
 def test_field_report_89_a_pages_title_can_be_stored() -> None:
     assert read_page(b"<title>a\0b\x07 &#1;&#xD83D; c</title>").title.startswith("ab")
     assert is_text(read_page(b"<title>a\0b\x07 &#1;&#xD83D; c</title>").title)
+
+
+def test_field_report_41_a_page_that_names_no_charset_is_read_as_browsers_do() -> None:
+    page = "<title>São Paulo</title>"
+
+    assert read_page(page.encode("latin-1")).title == "São Paulo"
+    assert read_page(page.encode()).title == "São Paulo"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import re
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ DESCRIPTIONS = ("og:description", "description", "twitter:description")
 TITLES = ("og:title", "twitter:title")
 CHARSET = re.compile(r"<meta\b[^<>]{0,200}?\bcharset\s{0,8}=\s{0,8}[\"']?([A-Za-z0-9_-]{1,32})", re.IGNORECASE)
 CHARSET_WITHIN_BYTES = 2048
+HEAD_WITHIN_BYTES = 65_536
 KNOWN_CHARSETS = re.compile(
     r"iso-8859-(?:[1-9]|1[013-6])|windows-125[0-8]|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc-(?:jp|kr)"
 )
@@ -75,10 +77,19 @@ def read_page(html: bytes) -> PageHead:
 
 
 def _charset(html: bytes) -> str:
-    """The charset that a page names in its head, of those that pages are written in; else that of most."""
+    """The charset that a page names in its head, of those that pages are written in; else that of most.
+
+    One that names none and is not of those is of the West, as browsers take it: its server names it alone.
+    """
     named = CHARSET.search(html[:CHARSET_WITHIN_BYTES].decode("latin-1"))
     name = named[1].lower() if named else ""
-    return name if KNOWN_CHARSETS.fullmatch(name) else "utf-8"
+    if KNOWN_CHARSETS.fullmatch(name):
+        return name
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(html[:HEAD_WITHIN_BYTES])
+    except UnicodeDecodeError:
+        return "utf-8" if name else "windows-1252"
+    return "utf-8"
 
 
 def _line(text: str) -> str:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+STILL = {"MPO": "JPEG"}
+"""A photo with others behind it, as cameras of phones write it: everybody shows the first one."""
+MOVING = ("GIF", "PNG", "WEBP")
+"""Of the pictures with several, those that move; the pages of a TIFF do not."""
 MAX_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = None  # ours is smaller, and refuses instead of warning
 MAX_FRAMES = 120
@@ -32,7 +36,7 @@ def picture_of(source: Path) -> Picture:
         with _opened(source) as image:
             upright = ImageOps.exif_transpose(image)
             width, height = upright.size
-            mime_type = Image.MIME.get(image.format or "", "")
+            mime_type = Image.MIME.get(STILL.get(image.format or "", image.format or ""), "")
             return Picture(mime_type=mime_type, width=width, height=height, thumbnail=jpeg_of(upright))
     except UNREADABLE as error:
         raise ConversionFailed(f"the picture could not be read: {type(error).__name__}") from error
@@ -51,7 +55,7 @@ def to_sticker(source: Path, target: Path) -> bool:
     """Write a WebP of 512 x 512 within Meta's limits; whether it moves. Raises ConversionFailed."""
     try:
         with _opened(source) as image:
-            animated = getattr(image, "n_frames", 1) > 1
+            animated = image.format in MOVING and getattr(image, "n_frames", 1) > 1
             frames, durations = _frames(image) if animated else ([_framed(image)], [])
     except UNREADABLE as error:
         raise ConversionFailed(f"the sticker could not be read: {type(error).__name__}") from error

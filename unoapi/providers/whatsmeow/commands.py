@@ -326,10 +326,12 @@ def _media(kind: str, file: MediaObject) -> content.Media:
     )
 
 
-def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | content.Text:
+def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | content.Text | content.Media:
     if message.type == "location_request_message" and message.body:
         return content.Text(body=message.body.text)  # the contact reads what is asked, and shares the place by hand
     header = message.header
+    file = getattr(header, header.type) if header else None
+    media = _media(header.type, file) if header and isinstance(file, MediaObject) else None
     frame = {
         "header": (header.text if header else None) or "",
         "body": message.body.text if message.body else "",
@@ -354,10 +356,11 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
         case Buttons(action=action):
             buttons = [_button(button) for button in action.buttons]
         case OtherInteractive(type="flow", action={"parameters": {"flow_cta": str(label)}}):
-            return content.Text(body=_lines(_bold(frame["header"]), frame["body"], f"\u25b8 {label}", frame["footer"]))
+            words = _lines(_bold(frame["header"]), frame["body"], f"\u25b8 {label}", frame["footer"])
+            return content.Text(body=words) if media is None else media.model_copy(update={"caption": words})
         case OtherInteractive(type="carousel", action={"cards": [_, *_] as cards}):
-            words, buttons = _cards(cards)
-            frame["body"] = _lines(frame["body"], *words, between="\n\n")
+            of_cards, buttons = _cards(cards)
+            frame["body"] = _lines(frame["body"], *of_cards, between="\n\n")
         case OtherInteractive(
             type="cta_call", action={"parameters": {"display_text": str(label), "phone_number": str(number)}}
         ):
@@ -365,8 +368,6 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
         case _:
             details = f"This connection cannot send interactive messages of type {message.type}."
             _refuse(UNSUPPORTED, "Message type is not supported", details)
-    file = getattr(header, header.type) if header else None
-    media = _media(header.type, file) if header and isinstance(file, MediaObject) else None
     return content.Buttons(**frame, header_media=media, buttons=tuple(buttons))
 
 

@@ -25,6 +25,7 @@ from unoapi.models.connector.events import ReceivedMessage
 from unoapi.models.identity import Identity, is_same_phone
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.phones import LID, to_jid, user_of, with_ninth_digit
+from unoapi.models.text import is_visible
 from unoapi.providers.whatsmeow.content import cloud_content
 from unoapi.providers.whatsmeow.menu_answers import answered, names_of
 
@@ -301,7 +302,8 @@ def _author(context: ContextInfo) -> Identity:
 
 def _contact(counterparty: Party, received: ReceivedMessage) -> dict[str, Any]:
     """The one the message is about. `user_id` is the LID where there is one, as newer clients expect."""
-    name = "" if received.from_me else counterparty.verified_name or counterparty.push_name or counterparty.username
+    names = (counterparty.verified_name, counterparty.push_name, counterparty.username)
+    name = "" if received.from_me else next(filter(is_visible, names), "")
     identity = identity_of(counterparty)
     described = identity.as_contact(name or identity.phone or identity.user_id)
     if counterparty.picture:
