@@ -25,6 +25,8 @@ the device that Meta runs for a number with its Cloud API."""
 LIDS = frozenset({LID, "hosted.lid"})
 STATUS_POSTS = "status@broadcast"
 MIN_DIGITS, MAX_DIGITS = 5, 20
+TWICE_MARKED = 15
+"""Of a mobile of Argentina with both of its marks."""
 LOCAL_DIGITS = 8
 """Of a number as it is dialled within its own town; fewer are an extension, or a service."""
 MAX_WRITTEN_CHARS = 128
@@ -35,6 +37,8 @@ META_GROUP = re.compile(r"(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+/=_-]{16,128}", re.AS
 """A group's id at Meta: a text in base64."""
 NEW_GROUP = re.compile(r"120363[0-9]{12,14}", re.ASCII)
 """A group's id without its host: longer than any phone."""
+OLD_GROUP = re.compile(r"[0-9]{8,15}-1[0-9]{9}", re.ASCII)
+"""The same of a group that is older than 2021: the phone of who made it, and when."""
 BEFORE_A_NUMBER = re.compile(
     r"(?:https?://)?(?:www\.)?(?:wa\.me/|(?:api|web)\.whatsapp\.com/send/?\?(?:[^#]*&)?phone=)"
     r"|whatsapp://send/?\?(?:[^#]*&)?phone=|(?:whatsapp|tel|sms|callto|p):(?://)?",
@@ -52,12 +56,21 @@ SEPARATORS = frozenset("-()[]./_\t\r\n\v\f\u2212\u00b7\u2022\u30fb\u30fc\u02d7\u
 ANY_CARRIER = re.compile(r"^(\(?0)xx", re.IGNORECASE)
 """How Brazilians write that a carrier's code may stand between the zero and the area."""
 TRUNK_ZERO = re.compile(
-    r"^((?:\+|00)?(?!39|378|225|229|24[12])[1-9][0-9]{0,2})\(0(?:xx)?(?=[0-9]{0,4}\))", re.IGNORECASE
+    r"^((?:\+|00)?(?!39|37[89]|225|229|24[12])[1-9][0-9]{0,2})\(0(?:xx)?(?=[0-9]{0,4}\))", re.IGNORECASE
 )
 """A zero in brackets behind the country's code, dialled within the country alone. In Italy and in some countries of
 Africa it belongs to the number."""
 FORMER_MEXICAN_PREFIX = re.compile(r"^(?:01|04[45])(?=[0-9]{10}$)", re.ASCII)
 """What was dialled in Mexico before a number of another area, or of a mobile, until 2019."""
+COUNTRY_CODES = frozenset(f"{code}" for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
+NATIONAL_MARKS = (
+    (re.compile(r"^52(?:01|04[45])(?=[0-9]{10}$)", re.ASCII), "52"),
+    (re.compile(r"^549(?=[0-9]{12}$)(?=[0-9]{2,4}15[0-9]{6,8}$)", re.ASCII), "54"),
+)
+"""Behind the country's code, where nothing of it is dialled: what Mexico had before a number, and the 9 of Argentina's
+mobiles beside their 15."""
+ZERO_OF_THE_NUMBER = frozenset({"39", "378", "379", "225", "229", "241", "242"})
+"""Countries where a zero behind the code belongs to the number: Italy and its neighbours, some of Africa."""
 MOBILE_INFIX = {"AR": 2}
 """Digits that a mobile's number has within the country alone: the 15 behind an area of Argentina."""
 OLD_MOBILE = re.compile(r"55[1-9][0-9][6-9][0-9]{7}", re.ASCII)
@@ -96,15 +109,18 @@ def read_address(written: str, *, own: str = "") -> str:
     host = host.lower()
     if at and host not in PERSONS:
         return _chat(user, host)
+    if not at and OLD_GROUP.fullmatch(user):
+        return f"{user}@{GROUP}"
     digits, readings = _readings(DEVICE.sub("", user) if at else user, own="" if at else own)
     if not at and NEW_GROUP.fullmatch(digits):
         return f"{digits}@{GROUP}"
     if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
         raise ValueError(f"must be a phone number in international form: {MIN_DIGITS} to {MAX_DIGITS} digits")
-    number = next(filter(None, (_planned(*reading) for reading in dict.fromkeys(readings))), "")
+    others = [(bare, "") for code_first, region in readings if not region for bare in _without_marks(code_first)]
+    number = next(filter(None, (_planned(*reading) for reading in dict.fromkeys([*readings, *others]))), "")
     if not number and not at and not digits.startswith("0") and LOCAL_DIGITS <= len(digits) < _national_digits(own):
         raise ValueError("must be a phone number in international form: it lacks the codes of its country and its area")
-    number = number or next(filter(None, (_possible(*reading) for reading in readings)), "")
+    number = number or next(filter(None, (_possible(*reading) for reading in [*others, *readings])), "")
     if not number and digits.startswith("0"):
         raise ValueError("must be a phone number in international form: no country code begins with 0")
     return number or digits
@@ -162,9 +178,19 @@ def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]]]:
     return digits, [international, *([national] if len(digits) <= _longest_national(own) else [])]
 
 
+def _without_marks(digits: str) -> list[str]:
+    """An international number without what belongs to its national form alone, if it has any of that."""
+    code = next((digits[:size] for size in (1, 2, 3) if digits[:size] in COUNTRY_CODES), "")
+    has_trunk_zero = code and digits[len(code) :].startswith("0") and code not in ZERO_OF_THE_NUMBER
+    without_zero = [code + digits[len(code) + 1 :]] if has_trunk_zero else []
+    return [*(mark.sub(bare, digits) for mark, bare in NATIONAL_MARKS if mark.match(digits)), *without_zero]
+
+
 def _is_surely_international(digits: str, own: str) -> bool:
     """Whether they are too many for a number of the session's country without its code, and hold no trunk zero."""
-    return _longest_national(own) < len(digits) <= MAX_DIGITS and "0" not in digits[:4]
+    return _longest_national(own) < len(digits) <= MAX_DIGITS and not (
+        "0" in digits[:4] or (len(digits) == TWICE_MARKED and digits.startswith("549"))
+    )
 
 
 @lru_cache(maxsize=4096)
