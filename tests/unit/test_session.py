@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from tests.support.fakes import PHONE, SECRET, make_webhook
+from unoapi.models.provenance import Environment
 from unoapi.models.session import MAX_TIMEOUT_MS, MAX_WEBHOOKS, Session, Webhook, without_secrets
 from unoapi.services.sessions import merge
 from unoapi.settings import Settings
@@ -250,3 +251,15 @@ def test_an_address_is_text_that_is_written_as_it_is_read() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # which pydantic gives where a value is not of its field's kind
         assert Webhook.model_validate_json(webhook.model_dump_json(by_alias=True)) == webhook
+
+
+def test_what_a_form_of_the_node_version_left_empty_makes_no_session_unreadable() -> None:
+    nothing = {"timeoutMs": None, "header": None, "sendGroupMessages": None, "sendNewMessages": ""}
+    config = {"autoRestartMs": "", "qrTimeoutMs": "", "customMessageCharacters": "", "webhookForward": "",
+              "webhooks": [{**A, **nothing, "addToBlackListOnOutgoingMessageWithTtl": ""}]}  # fmt: skip
+
+    session = Environment().complete(PHONE, config)
+
+    (webhook,) = session.webhooks
+    assert (webhook.timeout_ms, webhook.header, webhook.send_group_messages) == (15_000, "Authorization", True)
+    assert (webhook.send_new_messages, session.auto_restart_ms, session.qr_timeout_ms) == (False, 0, 60_000)

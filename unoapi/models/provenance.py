@@ -33,6 +33,12 @@ class OperatorAddresses:
 
 NO_ADDRESSES = OperatorAddresses()
 
+EMPTY_IS_ABSENT = frozenset(
+    {"autoRestartMs", "qrTimeoutMs", "customMessageCharacters", "webhookForward", "businessProfile", "bulkBatch",
+     "bulkDelay", "bulkHours", "bulkDays", "bulkTimezone"}
+)  # fmt: skip
+"""Options that a form leaves empty, and that an empty text is no value of."""
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -65,7 +71,11 @@ class Environment:
 
         An account at Meta that is not valid is none: it does not become the environment's.
         """
-        own = {key: value for key, value in config.items() if value is not None and key not in invalid}
+        own = {
+            key: value
+            for key, value in config.items()
+            if value is not None and key not in invalid and not (value == "" and key in EMPTY_IS_ABSENT)
+        }
         stored = own.get("webhooks") or []  # an empty list never silences a session: it counts as absent
         if isinstance(stored, list):
             own["webhooks"] = [self._webhook(webhook, phone) for webhook in stored]
@@ -82,7 +92,7 @@ class Environment:
         if self.webhook is None or not isinstance(stored, dict):
             return stored
         try:
-            own = Webhook.model_validate({key: value for key, value in stored.items() if value is not None})
+            own = Webhook.model_validate(stored)
         except ValidationError:
             return stored
         named = set(own.model_fields_set)

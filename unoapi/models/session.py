@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from unoapi.models.connector.options import ConnectorOptions
-from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebText
+from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Flag, Forward, WebText
 
 MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
@@ -29,6 +29,10 @@ MIN_TOKEN_LENGTH = 16
 
 ProviderName = Literal["whatsmeow", "forwarder", "sandbox"]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+EMPTY_IS_DEFAULT = frozenset({"header", "timeoutMs", "addToBlackListOnOutgoingMessageWithTtl"})
+"""Of a webhook's fields those that a form leaves empty, and that an empty text is no value of."""
 
 
 class Webhook(BaseModel):
@@ -45,42 +49,33 @@ class Webhook(BaseModel):
     previous_secret: SecretStr = SecretStr("")
     previous_secret_until: int | None = None
     timeout_ms: int = Field(default=15_000, ge=1)
-    send_group_messages: bool = True
-    send_outgoing_messages: bool = True
-    send_incoming_messages: bool = True
-    send_update_messages: bool = True
-    send_newsletter_messages: bool = False
-    send_new_messages: bool = False
-    send_transcribe_audio: bool = False
-    send_history: bool = True
-    send_calls: bool = True
-    send_account_events: bool = True
-    ordered: bool = False
+    send_group_messages: Flag = True
+    send_outgoing_messages: Flag = True
+    send_incoming_messages: Flag = True
+    send_update_messages: Flag = True
+    send_newsletter_messages: Flag = False
+    send_new_messages: Flag = False
+    send_transcribe_audio: Flag = False
+    send_history: Flag = True
+    send_calls: Flag = True
+    send_account_events: Flag = True
+    ordered: Flag = False
     profile: Literal["", "meta", "unoapi", "chatwoot", "typebot"] = ""
     add_to_black_list_on_outgoing_message_with_ttl: int | None = Field(default=None, ge=-1, le=MAX_TTL_S)
 
     @model_validator(mode="before")
     @classmethod
-    def _flag_of_the_fork(cls, value: object) -> object:
-        """The fork of the Node version has a flag for one receiver."""
-        if isinstance(value, dict) and value.get("typebot") is True and not value.get("profile"):
-            return {**value, "profile": "typebot"}
-        return value
-
-    @field_validator("profile", mode="before")
-    @classmethod
-    def _none_is_ours(cls, value: object) -> object:
-        return "" if value is None else value
-
-    @field_validator("id", mode="before")
-    @classmethod
-    def _none_is_default(cls, value: object) -> object:
-        return "default" if value is None else value
-
-    @field_validator("token", "secret", "previous_secret", mode="before")
-    @classmethod
-    def _none_is_empty(cls, value: object) -> object:
-        return "" if value is None else value
+    def _as_stored(cls, value: object) -> object:
+        """Forms of the Node version store null for what they leave empty; its fork has a flag for one receiver."""
+        if not isinstance(value, dict):
+            return value
+        if value.get("typebot") is True and not value.get("profile"):
+            value = {**value, "profile": "typebot"}
+        return {
+            name: part
+            for name, part in value.items()
+            if part is not None and not (name in EMPTY_IS_DEFAULT and part == "")
+        }
 
     def secrets_at(self, now_s: float) -> tuple[str, ...]:
         """What signs at this time: the secret, and for a while after a change the one before it, too."""
