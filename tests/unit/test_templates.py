@@ -267,3 +267,40 @@ def test_an_unknown_template_is_named_by_its_code() -> None:
 
     assert (refusal.value.status, refusal.value.code) == (404, 132001)
     assert find([{**HELLO, "language": "en"}, {**HELLO, "language": "de"}], "hello", "de")["language"] == "de"
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"id": ""},
+        {"language": None},
+        {"language": ""},
+        {"category": None},
+        {"category": ""},
+        {"components": None},
+        {"components": [{"type": "HEADER", "format": None, "text": "h"}, {"type": "BODY", "text": 5, "buttons": None}]},
+        {"components": [{"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": 1}]}]},
+    ],
+)
+def test_what_a_client_leaves_empty_is_what_it_is_without_it(nothing: dict[str, Any]) -> None:
+    everything, _ = save(PHONE, None, {"name": "a", **nothing})
+
+    (template,) = shown(PHONE, everything, only_hello=False)
+    assert (template["language"], template["category"], len(template["id"])) == ("pt_BR", "UTILITY", 15)
+
+
+def test_a_language_in_another_spelling_is_the_same_one() -> None:
+    everything, _ = save(PHONE, [{"name": "a", "language": "pt-BR"}], {"name": "a", "language": "pt_BR"})
+
+    assert everything == [{"name": "a", "language": "pt_BR"}]
+
+
+def test_a_part_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(ValidationError, match="once"):
+        save(PHONE, None, {"name": "a", "components": [{"type": "BODY", "text": "a"}, {"type": "body", "text": "b"}]})
+
+
+def test_a_status_is_shown_as_meta_writes_it() -> None:
+    (template,) = shown(PHONE, [{"name": "a", "status": "approved"}], only_hello=False)
+
+    assert template["status"] == "APPROVED"

@@ -67,8 +67,8 @@ def of_session(stored: Sequence[Stored] | None, *, only_hello: bool) -> Sequence
 def _complete(phone: str, template: Stored) -> Stored:
     name, language = str(template["name"]), _language(template)
     return {
-        "status": "APPROVED",
         **template,
+        "status": str(template.get("status") or "APPROVED").upper(),
         "category": str(template.get("category") or "UTILITY").upper(),
         "id": template_id(phone, template),
         "name": name,
@@ -128,7 +128,7 @@ def save(phone: str, stored: Sequence[Stored] | None, change: Stored) -> tuple[l
         other
         for other in stored or []
         if template_id(phone, other) != own_id
-        and (other.get("name"), _language(other)) != (template["name"], _language(template))
+        and (other.get("name"), _plain(_language(other))) != (template["name"], _plain(_language(template)))
     ]
     if len(others) >= MAX_TEMPLATES:
         details = f"A number has at most {MAX_TEMPLATES} templates: delete one first."

@@ -13,7 +13,7 @@ from unoapi.errors.validation import nearest
 MAX_TEMPLATES = 1000
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 """Linear on any text: spaces around the name are cut off afterwards."""
-DEFAULT_LANGUAGE = "pt_BR"
+DEFAULT_LANGUAGE, DEFAULT_CATEGORY = "pt_BR", "UTILITY"
 
 Stored = dict[str, Any]
 """A template, or a part of one, as it is stored: with whatever its client gave."""
@@ -26,21 +26,21 @@ COMPONENTS = ("HEADER", "BODY", "FOOTER", "BUTTONS", "CAROUSEL", "LIMITED_TIME_O
 class StoredButton(BaseModel):
     """A button of a template."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
     type: str = Field(min_length=1, max_length=32)
-    text: str = Field(default="", max_length=60)
+    text: str | None = Field(default=None, max_length=60)
 
 
 class StoredComponent(BaseModel):
     """One part of a template. Meta writes the types in capitals, some clients do not."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
     type: str = Field(pattern=r"^[A-Za-z_]{1,40}$")
-    format: str = Field(default="TEXT", max_length=32)
+    format: str | None = Field(default=None, max_length=32)
     text: str | None = Field(default=None, max_length=4096)
-    buttons: list[StoredButton] = Field(default=[], max_length=10)
+    buttons: list[StoredButton] | None = Field(default=None, max_length=10)
 
     @field_validator("type")
     @classmethod
@@ -56,20 +56,33 @@ class StoredTemplate(BaseModel):
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_-]+$")]
-    id: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
+    id: str | None = Field(default=None, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
     language: str = Field(default=DEFAULT_LANGUAGE, pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$")
-    category: str = Field(default="UTILITY", pattern=r"^[A-Za-z_]{1,32}$")
-    components: list[StoredComponent] = Field(default=[], max_length=20)
+    category: str = Field(default=DEFAULT_CATEGORY, pattern=r"^[A-Za-z_]{1,32}$")
+    components: list[StoredComponent] | None = Field(default=None, max_length=20)
 
     @field_validator("id", mode="before")
     @classmethod
     def _numbers_too(cls, value: object) -> object:
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else None if value == "" else value
 
     @field_validator("language", mode="before")
     @classmethod
     def _code_of_a_language(cls, value: object) -> object:
-        return value.get("code") if isinstance(value, dict) else value
+        return (value.get("code") if isinstance(value, dict) else value) or DEFAULT_LANGUAGE
+
+    @field_validator("category", mode="before")
+    @classmethod
+    def _usual_category(cls, value: object) -> object:
+        return value or DEFAULT_CATEGORY
+
+    @field_validator("components")
+    @classmethod
+    def _each_part_is_there_once(cls, value: list[StoredComponent] | None) -> list[StoredComponent] | None:
+        kinds = [part.type.upper() for part in value or []]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("each type must be there once")
+        return value
 
 
 def components_of(template: Stored) -> list[Stored]:
