@@ -186,3 +186,12 @@ def test_no_proxy_is_asked_for_an_inner_address(listen: Listen, url: str) -> Non
 def test_a_proxy_that_is_not_there_fails_the_picture_alone() -> None:
     with pytest.raises(FetchFailed):
         fetch_through("socks5://127.0.0.1:9")
+
+
+def test_a_space_in_the_address_of_a_file_is_one_of_its_name(listen: Listen) -> None:
+    receiver = listen(OK)
+
+    error = download(f" {receiver.url}/my file.pdf ")
+
+    assert error == ""
+    assert receiver.requests[0].target == "/my%20file.pdf"

@@ -68,9 +68,10 @@ class Downloader:
     def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers = ()) -> Fetched:
         """Write the file to `target`. Raises FetchFailed or FileRefused, for the operator, and what `share` raises.
 
-        `headers` go to the first address only.
+        `headers` go to the first address only. As in a browser, a space within the address is one of a file's name, and
+        those around it are none of it.
         """
-        address = url
+        address = url.strip(" ").replace(" ", "%20")
         for hop in range(MAX_HOPS + 1):
             target.seek(0)
             target.truncate()

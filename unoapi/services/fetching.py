@@ -56,12 +56,12 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
     ensure_fresh(job, max_age_s=max_age_s)
     document: dict[str, Any] = copied(json.loads(job.body))
     for kind, holder in kinds_of_files(document):
-        link = holder.get("link")
+        link = str(holder.get("link") or "").strip()
         if not link:
             continue
         try:
-            with bulkhead.taken(str(link)), tempfile.TemporaryFile(prefix="unoapi-fetch-") as file:
-                fetched = downloader.fetch(str(link), file, limit=MAX_BYTES, timeout_ms=timeout_ms)
+            with bulkhead.taken(link), tempfile.TemporaryFile(prefix="unoapi-fetch-") as file:
+                fetched = downloader.fetch(link, file, limit=MAX_BYTES, timeout_ms=timeout_ms)
                 saved = _saved(job, kind, holder, file, fetched, files=files, index=index, quota=quota)
         except (MediaQuotaReached, StoreUnavailable, OSError):
             continue
@@ -91,7 +91,7 @@ def ensure_is(kind: str, file: BinaryIO, *, served: str, name: str) -> str:
 
 def name_in(link: str) -> str:
     """The name at the end of an address's path."""
-    return unquote(urlsplit(link).path).rpartition("/")[2]
+    return unquote(urlsplit(link.strip()).path).rpartition("/")[2]
 
 
 def _saved(  # noqa: PLR0913 (collaborators)
