@@ -99,6 +99,56 @@ def test_field_report_65_a_cards_file_that_no_words_can_stand_for_is_refused(
     assert (refused.value.code, "link" in refused.value.details) == (131051, True)
 
 
+@pytest.mark.parametrize(
+    ("action", "lines"),
+    [
+        (
+            {"cards": [{"body": {"text": "Blue"}, "action": {"buttons": [
+                {"type": "quick_reply", "quick_reply": {"id": number, "title": f"Take {number}"}} for number in "123"
+            ]}}]},
+            ["B", "", "Blue", "1. Take 1", "2. Take 2", "3. Take 3"],
+        ),
+        (
+            {"carousel": {"cards": [{"body": {"text": "Blue"}, "footer": {"text": "New"}, "action": {"buttons": [
+                {"type": "url", "url": {"title": "See", "link": "https://shop.test/1"}},
+                {"type": "call", "call": {"title": "Call", "phone_number": "+5511999990000"}},
+            ]}}]}},
+            ["B", "", "Blue", "New", "1. See: https://shop.test/1", "2. Call: +5511999990000"],
+        ),
+    ],
+    ids=["three replies", "the Node version's form"],
+)  # fmt: skip
+def test_field_report_65_every_button_of_a_card_is_a_line(
+    tmp_path: Path, action: dict[str, Any], lines: list[str]
+) -> None:
+    carousel = {"type": "carousel", "body": {"text": "B"}, "action": action}
+
+    assert words(Pocket(tmp_path).send(type="interactive", interactive=carousel)).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [[{"body": {"text": "c"}}] * 11, [{"action": {"buttons": [{"type": "spin", "spin": {"title": "x"}}]}}]],
+    ids=["too many cards", "an unknown button"],
+)
+def test_field_report_65_what_would_be_left_out_of_a_carousel_is_refused(tmp_path: Path, cards: list[Any]) -> None:
+    with pytest.raises(MessageRejected) as refused:
+        Pocket(tmp_path).send(
+            type="interactive", interactive={"type": "carousel", "body": {"text": "B"}, "action": {"cards": cards}}
+        )
+
+    assert refused.value.code == 131009
+
+
+def test_a_request_for_a_place_keeps_its_header_and_footer(tmp_path: Path) -> None:
+    asked = {
+        "type": "location_request_message", "header": {"type": "text", "text": "Delivery"},
+        "body": {"text": "Where are you?"}, "footer": {"text": "Shop"}, "action": {"name": "send_location"},
+    }  # fmt: skip
+
+    assert words(Pocket(tmp_path).send(type="interactive", interactive=asked)) == "*Delivery*\nWhere are you?\nShop"
+
+
 # --- replies to a status ---
 
 STATUS = {"remoteJID": "status@broadcast", "stanzaID": "3EB0ST", "participant": "5511999990000@s.whatsapp.net"}

@@ -103,7 +103,9 @@ def holders_of_cards(message: dict[str, Any]) -> list[dict[str, Any]]:
     kind = message.get("type")
     if kind == "interactive":
         action = message["interactive"].get("action")
-        heads = [card.get("header") for card in _parts(action, "cards") if isinstance(card, dict)]
+        inner = action.get("carousel") if isinstance(action, dict) else None
+        cards = [*_parts(action, "cards"), *_parts(inner, "cards")]
+        heads = [card.get("header") for card in cards if isinstance(card, dict)]
         return [holder for _, holder in _files_in(heads)]
     if kind == "template":
         values = _parts(message["template"], "components", "cards", "components", "parameters")

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import ValidationError
 
 from unoapi.errors import MessageRejected, UnknownMessage
+from unoapi.errors.validation import explain
 from unoapi.models.chats import MAX_ROWS, Menu, MenuRow
 from unoapi.models.cloud_api.messages import (
     ContactsMessage,
@@ -20,6 +21,7 @@ from unoapi.models.cloud_api.messages import (
     PinMessage,
     PollMessage,
     ReactionMessage,
+    Sender,
     TextMessage,
 )
 from unoapi.models.cloud_api.messages.interactive import (
@@ -58,7 +60,8 @@ CAPTIONED = ("image", "video", "document")
 """WhatsApp shows words below these; those of a sound follow it as a text."""
 MAX_TIMER_S = 366 * 86_400
 """More than any phone offers; a number that does not fit would spoil the whole message."""
-MAX_CARDS, MAX_CARD_BUTTONS = 10, 2
+MAX_CARDS = 10
+ON_PHONE = Sender(at_meta=False)
 MEASURED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "view_once", "page_count")
 VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
 """WhatsApp plays a voice note only with its codec."""
@@ -306,7 +309,7 @@ def _words(item: content.Content) -> str:
 
 
 def _media(kind: str, file: MediaObject) -> content.Media:
-    link = file.link or ""
+    link = (file.link or "").strip()
     media_id = "" if link else file.id
     known = str(getattr(file, "mime_type", None) or "")
     # Meta gives a caption and a name to some types only; the Node version takes them with all.
@@ -327,8 +330,6 @@ def _media(kind: str, file: MediaObject) -> content.Media:
 
 
 def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | content.Text | content.Media:
-    if message.type == "location_request_message" and message.body:
-        return content.Text(body=message.body.text)  # the contact reads what is asked, and shares the place by hand
     header = message.header
     file = getattr(header, header.type) if header else None
     media = _media(header.type, file) if header and isinstance(file, MediaObject) else None
@@ -355,12 +356,15 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
             buttons = [content.Button(type="url", title=link.display_text, value=link.url)]
         case Buttons(action=action):
             buttons = [_button(button) for button in action.buttons]
+        case OtherInteractive(type="location_request_message") if message.body:
+            return _in_words(frame, media)  # the contact reads what is asked, and shares the place by hand
         case OtherInteractive(type="flow", action={"parameters": {"flow_cta": str(label)}}):
-            words = _lines(_bold(frame["header"]), frame["body"], f"\u25b8 {label}", frame["footer"])
-            return content.Text(body=words) if media is None else media.model_copy(update={"caption": words})
-        case OtherInteractive(type="carousel", action={"cards": [_, *_] as cards}):
-            of_cards, buttons = _cards(cards)
-            frame["body"] = _lines(frame["body"], *of_cards, between="\n\n")
+            return _in_words(frame, media, f"\u25b8 {label}")
+        case OtherInteractive(
+            type="carousel", action={"cards": [_, *_] as cards} | {"carousel": {"cards": [_, *_] as cards}}
+        ):
+            words, buttons = _cards(cards)
+            frame["body"] = _lines(frame["body"], *words, between="\n\n")
         case OtherInteractive(
             type="cta_call", action={"parameters": {"display_text": str(label), "phone_number": str(number)}}
         ):
@@ -371,10 +375,18 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
     return content.Buttons(**frame, header_media=media, buttons=tuple(buttons))
 
 
+def _in_words(frame: dict[str, str], media: content.Media | None, line: str = "") -> content.Text | content.Media:
+    """What nobody can press as its words, below its file if it has one."""
+    words = _lines(_bold(frame["header"]), frame["body"], line, frame["footer"])
+    return content.Text(body=words) if media is None else media.model_copy(update={"caption": words})
+
+
 def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
     """The words of each card, with the address of its picture, and all their buttons: no phone shows others' cards."""
     words, buttons = [], []
-    for card in cards[:MAX_CARDS]:
+    if len(cards) > MAX_CARDS:
+        _refuse(INVALID, "Parameter value is not valid", f"carousel: at most {MAX_CARDS} cards.")
+    for card in cards:
         match card:
             case {"header": {"type": str(kind), **header}}:
                 file = header.get(kind)
@@ -387,11 +399,18 @@ def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
             case {"parameters": {"display_text": str(label), "url": str(address)}}:
                 buttons.append(content.Button(type="url", title=label, value=address))
             case {"buttons": [*replies]}:
-                for reply in replies[:MAX_CARD_BUTTONS]:
-                    told = _part(reply, "quick_reply") or _part(reply, "reply")
-                    if told.get("id") and told.get("title"):
-                        buttons.append(content.Button(type="reply", id=str(told["id"]), title=str(told["title"])))
+                buttons += map(_card_button, replies)
     return words, buttons
+
+
+def _card_button(button: Any) -> content.Button:
+    """A button of a card: Meta's quick reply, or one that other messages may have, too."""
+    part = _part(button, "quick_reply")
+    try:
+        return _button(Button.model_validate({"reply": part} if part else button, context=ON_PHONE))
+    except ValidationError as error:
+        problems = explain(error, place=lambda place: ".".join(("carousel.cards.action.buttons", *map(str, place))))
+        _refuse(INVALID, "Parameter value is not valid", "; ".join(problems))
 
 
 def _link_of(file: dict[str, Any]) -> str:
