@@ -256,3 +256,25 @@ def test_c18_deregister_may_answer_as_meta_does() -> None:
 
         assert (answer.status_code, answer.json()) == (200, {"success": True})
         assert running.uno.sessions.config(PHONE) is None
+
+
+@pytest.mark.parametrize("status", [None, ""])
+def test_a_message_with_a_status_that_says_nothing_is_a_message(api: MemoryApi, status: str | None) -> None:
+    body = {"to": OTHER, "type": "text", "text": {"body": "x"}, "status": status}
+
+    answer = api.post(f"/v15.0/{PHONE}/messages", body)
+
+    assert answer.status_code == 200, answer.text
+    (job,) = api.queues.jobs("unoapi.incoming")
+    assert isinstance(job, SendMessage)
+    assert "status" not in json.loads(job.body)
+
+
+def test_a_read_mark_with_an_empty_typing_indicator_is_a_read_mark(api: MemoryApi) -> None:
+    body = {"status": "read", "message_id": "wamid.X", "typing_indicator": ""}
+
+    answer = api.post(f"/v15.0/{PHONE}/messages", body)
+
+    assert answer.json() == {"success": True}
+    (job,) = api.queues.jobs("unoapi.incoming")
+    assert "typing_indicator" not in json.loads(job.body)

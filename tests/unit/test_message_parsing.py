@@ -189,3 +189,52 @@ def test_json_in_a_text_goes_on_as_json() -> None:
     wire = parse_message({"to": CONTACT, "type": "interactive", "interactive": interactive}).to_wire()
 
     assert wire["interactive"]["action"]["buttons"][0]["reply"]["title"] == "caf\u00e9 \U0001f600"
+
+
+@pytest.mark.parametrize(
+    "blank",
+    [
+        {"ttl": ""},
+        {"context": ""},
+        {"text": {"body": "x", "preview_url": ""}},
+        {"type": "audio", "audio": {"link": "https://a.test/a.ogg", "voice": ""}},
+        {"type": "interactive", "interactive": {
+            "type": "button", "header": "", "footer": {}, "body": {"text": "b"},
+            "action": {"buttons": [{"type": "reply", "reply": {"id": "a", "title": "A"}}]}}},
+    ],
+)  # fmt: skip
+def test_what_clients_that_fill_in_every_field_leave_empty_is_not_there(blank: dict[str, Any]) -> None:
+    wire = parse_message({"to": CONTACT, "type": "text", "text": {"body": "x"}, **blank}).to_wire()
+
+    assert '""' not in serialise(wire)
+    assert "{}" not in serialise(wire)
+
+
+def test_graph_s_own_spelling_of_the_product_is_taken() -> None:
+    wire = parse_message({"messaging_product": "WHATSAPP", "to": CONTACT, "text": {"body": "x"}}).to_wire()
+
+    assert wire["messaging_product"] == "whatsapp"
+
+
+@pytest.mark.parametrize("to", [f"{CONTACT}@s.whatsapp.net", f"+{CONTACT}"])
+def test_what_names_a_person_is_no_group_at_the_door_nor_where_the_job_is_done(to: str) -> None:
+    accepted = parse_message({"to": to, "recipient_type": "group", "text": {"body": "x"}})
+
+    done = parse_message(accepted.to_wire())
+
+    assert (accepted.to, done.to, done.recipient_type) == (CONTACT, CONTACT, "individual")
+
+
+def test_a_number_that_a_table_took_for_an_amount_is_the_same_number() -> None:
+    assert parse_message({"to": float(CONTACT), "text": {"body": "x"}}).to == CONTACT
+
+
+def test_a_reaction_that_begins_with_a_joiner_is_no_emoji() -> None:
+    with pytest.raises(ValidationError):
+        parse_message({"to": CONTACT, "type": "reaction", "reaction": {"message_id": "X", "emoji": "\u200d\U0001f44d"}})
+
+
+def test_the_components_of_a_template_may_be_an_empty_text() -> None:
+    message = parse_message({"to": CONTACT, "type": "template", "template": {"name": "t", "components": ""}})
+
+    assert message.to_wire()["template"]["components"] == []

@@ -262,3 +262,8 @@ def test_the_same_key_gives_the_same_message_of_the_same_phone_only() -> None:
 
     assert first == computed_message_id("5511", "order-1")
     assert len({first, computed_message_id("5511", "order-2"), computed_message_id("5522", "order-1")}) == 3
+
+
+def test_a_command_says_what_to_do() -> None:
+    with pytest.raises(ValidationError):
+        Command.model_validate({"status": None, "message_id": "wamid.X"})

@@ -22,6 +22,10 @@ INVALID = 131009
 MAX_NAMES = 20
 MODELS = {model.__name__: model for model in MESSAGES.values()}
 ACCEPTED = Sender(accepted=True)
+BLANK: tuple[Any, ...] = ("", {})
+"""What clients that fill in every field send for what is not there."""
+BLANK_FIELDS = frozenset({"context", "footer", "header", "preview_url", "ttl", "voice"})
+"""The fields of a message, and of its object, that are a number, a flag or an object: an empty text is none."""
 
 
 def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> OutboundMessage:
@@ -34,6 +38,7 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
         given = kind if kind is None else type(kind).__name__
         details = f"type: must be text, not {given}. Supported: {', '.join(MESSAGES)}."
         raise RequestError("Message type is not supported", code=131051, status=400, details=details)
+    document = _without_blanks(document, kind)
     model = None if _is_newer(document) else MESSAGES.get(kind)
     if model is None and sender.any_type and isinstance(document.get(kind), dict):
         model = OutboundMessage  # a type of next year: Meta knows it or refuses it
@@ -47,6 +52,26 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
         details = f'{kind}: is missing, and {other} is there; did you mean "type": "{other}"?'
         raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
     return model.model_validate(document, context=sender)
+
+
+def _without_blanks(document: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The document without fields that say nothing, so that nobody whom it goes on to stumbles over them."""
+    part = document.get(kind)
+    if isinstance(part, dict) and (filled := _filled(part)) is not part:
+        document = {**document, kind: filled}
+    return _filled(document)
+
+
+def _filled(part: dict[str, Any]) -> dict[str, Any]:
+    blank = [name for name in BLANK_FIELDS & part.keys() if part[name] in BLANK]
+    return {name: value for name, value in part.items() if name not in blank} if blank else part
+
+
+def parse_command(document: dict[str, Any]) -> Command:
+    """Check a client's command on a message. Raises ValidationError."""
+    if document.get("typing_indicator") == "":
+        document = {name: value for name, value in document.items() if name != "typing_indicator"}
+    return Command.model_validate(document)
 
 
 def slips(message: OutboundMessage) -> list[str]:

@@ -31,7 +31,7 @@ from unoapi.models.trace import TraceEntry, shown_entry
 from unoapi.providers.whatsmeow.commands import ensure_possible
 from unoapi.services import media
 from unoapi.services.first_jobs import first_job, is_phone
-from unoapi.services.message_parsing import parse_message, slips
+from unoapi.services.message_parsing import parse_command, parse_message, slips
 from unoapi.services.message_search import follow
 from unoapi.services.send_order import place_us
 from unoapi.services.sessions import TOKEN_NAMES
@@ -90,10 +90,18 @@ def accept(phone: str, body: dict[str, Any], *, key: str | None = None) -> dict[
 def accepting(phone: str, body: dict[str, Any], *, key: str | None = None) -> Acceptance:
     """The same in two parts, so that several messages can be published together."""
     ensure_served(phone)
-    if "status" in body or ("typing_indicator" in body and "type" not in body):
+    if _is_command(body):
         return (yield from _command(phone, body))
     sender = sender_for(phone)
+    body.pop("status", None)
     return (yield from _send(sender, body, parse_message(body, sender=sender), key))
+
+
+def _is_command(body: dict[str, Any]) -> bool:
+    """Whether it is about a message that is there. Clients that fill in every field send a message with no status."""
+    if "type" in body:
+        return body.get("status") not in (None, "")
+    return "status" in body or "typing_indicator" in body
 
 
 def completed(acceptance: Acceptance) -> dict[str, Any]:
@@ -376,7 +384,7 @@ def _ensure_deletable(phone: str) -> None:
 
 
 def _command(phone: str, body: dict[str, Any]) -> Acceptance:
-    command = Command.model_validate(body)
+    command = parse_command(body)
     _ensure_known(phone, command.message_id or "")
     if command.status == "deleted":
         _ensure_deletable(phone)

@@ -19,8 +19,11 @@ class ClientPart(Part):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
 
-Product = Annotated[Literal["whatsapp"], BeforeValidator(lambda value: "whatsapp" if value in (None, "") else value)]
-"""What each request names. It may be left out, also as clients do that fill in every field."""
+Product = Annotated[
+    Literal["whatsapp"],
+    BeforeValidator(lambda value: value.lower() if isinstance(value, str) and value else value or "whatsapp"),
+]
+"""What each request names. It may be left out, also as clients do that fill in every field; Graph calls it WHATSAPP."""
 
 
 class AsSent(Part):

@@ -33,4 +33,6 @@ class Command(AsSent):
     def _names_a_message(self) -> Self:
         if self.message_id is None:
             raise PydanticCustomError("missing", "message_id: is missing")
+        if self.status is None and self.typing_indicator is None:
+            raise PydanticCustomError("missing", "status: is missing")
         return self

@@ -358,5 +358,7 @@ class TemplateMessage(OutboundMessage):
         """The message as it goes to others: components in text are a list there."""
         wire = super().to_wire()
         sent = wire["template"]
-        listed = {"components": _from_text(sent["components"])} if isinstance(sent.get("components"), str) else {}
+        listed = (
+            {"components": _from_text(sent["components"] or "[]")} if isinstance(sent.get("components"), str) else {}
+        )
         return {**wire, "template": {**sent, **listed}}

@@ -82,6 +82,8 @@ class OutboundMessage(AsSent):
     @classmethod
     def _plain_recipient(cls, value: object, info: ValidationInfo) -> object:
         """Digits of a phone, or the address of a chat, out of what people write: "+55 (11) 9…", "…@c.us"."""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # out of a table that takes it for an amount
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
@@ -104,8 +106,8 @@ class OutboundMessage(AsSent):
 
     @model_validator(mode="after")
     def _of_a_person(self) -> Self:
-        """A LID is a person's, also where a client takes all that is no phone for a group's."""
-        if self.to is not None and self.to.endswith(f"@{LID}"):
+        """A LID, and what was read as a phone, is a person's, also where a client says that it is a group's."""
+        if self.to is not None and (self.to.endswith(f"@{LID}") or self.to.isdigit()):
             self.recipient_type = "individual"
         return self
 
