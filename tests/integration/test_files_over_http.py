@@ -164,6 +164,7 @@ def test_field_report_47_a_download_has_a_name_in_every_program(api: Api, name: 
         ("bytes=999999-", 999_999, 1_000_000),
         ("bytes=500000-900000", 500_000, 900_001),
         ("bytes=-7", 999_993, 1_000_000),
+        ("bytes=-2000000", 0, 1_000_000),
         ("bytes=10-99999999", 10, 1_000_000),
     ],
 )

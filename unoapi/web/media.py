@@ -151,6 +151,9 @@ def _asked_part(size: int, tag: str) -> tuple[int, int] | None:
     stale = bool(request.headers.get("If-Range")) and not (tag and request.if_range.etag == tag)
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1 or stale:
         return None
+    ((begin, end),) = asked.ranges
+    if end is None and begin < -size:  # the last bytes of a file that has fewer: all of it
+        return 0, size
     part = asked.range_for_length(size)
     if part is None:
 
