@@ -188,3 +188,39 @@ def test_a_file_that_takes_too_long_holds_up_nobody(
     publisher.stop(5)
 
     assert [job.message_id for job in queues.jobs(EVENTS)] == ["text", "film"]
+
+
+@pytest.mark.parametrize(
+    ("said", "filename", "known"),
+    [
+        ("", "", "image/png"),
+        ("application/octet-stream", "", "image/png"),
+        ("image/webp", "", "image/webp"),
+    ],
+)
+def test_field_report_42_a_received_file_that_names_no_type_has_that_of_its_bytes(
+    outbox: Outbox, tmp_path: Path, said: str, filename: str, known: str
+) -> None:
+    queues = MemoryPublisher(TOPOLOGY)
+    saved: list[tuple[str, str]] = []
+
+    def save(_: bytes, mime_type: str, name: str) -> dict[str, Any]:
+        saved.append((mime_type, name))
+        return {"key": "1"}
+
+    publisher = OutboxPublisher(
+        outbox=outbox, publisher=queues, engine=SimulatedEngine(tmp_path / "engine", PHONE),
+        source=EventSource(PHONE, "server", "simulated"),
+        save_file=save,
+    )  # fmt: skip
+    media = {"state": "pending", "descriptor": {"media_type": "document"}}
+    writes(outbox, "file", {"kind": "document", "mime_type": said, "filename": filename, "media": media})
+    publisher.start()
+
+    eventually(lambda: queues.depth(EVENTS) == 1, what="the file")
+    publisher.stop(5)
+
+    (job,) = queues.jobs(EVENTS)
+    file: Any = job.event["data"]["content"]
+    assert (file["mime_type"], file["media"]["key"]) == (known, "1")
+    assert saved == [(known, filename)]

@@ -18,6 +18,7 @@ from unoapi.connector.engines.base import CONTRACT_EVENT, HISTORY_MARK, EngineEv
 from unoapi.errors import BrokerUnavailable, describe, safe_traceback
 from unoapi.models.connector.content import PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
+from unoapi.models.file_types import HEAD_BYTES, VAGUE, known_type
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
 from unoapi.models.phones import to_jid
 from unoapi.models.text import mended
@@ -301,9 +302,13 @@ class OutboxPublisher:
         """Download and store a message's file, then release the message, with the file or without it."""
         content = _pending_file(event) or {}
         media = dict(content["media"])
+        described = {**content, "media": media}
         for attempt in range(1, MEDIA_ATTEMPTS + 1):
             try:
-                media |= self._download(content, media) | {"state": "ready"}
+                data = self._download(media)
+                described["mime_type"] = _type_of(content, data)
+                filename = str(content.get("filename") or "")
+                media |= self._save_file(data, described["mime_type"], filename) | {"state": "ready"}
                 break
             except Exception as error:  # noqa: BLE001 (no file may stop its message)
                 media["state"] = "failed"
@@ -314,15 +319,14 @@ class OutboxPublisher:
                     self._fetching.pop(row.seq, None)  # the next process tries again
                     return
         whole = event.data["content"]
-        held = {"media": media} if content is whole else {"header_media": {**content, "media": media}}
-        data = {**event.data, "content": {**whole, **held}}
+        held = described if content is whole else {**whole, "header_media": described}
         try:
-            self._fetched[row.seq] = self._message(row, replace(event, data=data), 0)
+            self._fetched[row.seq] = self._message(row, replace(event, data={**event.data, "content": held}), 0)
         except Exception as error:  # noqa: BLE001 (the event must survive)
             self._fetched[row.seq] = self._dead_letter(row, error)
         self._outbox.wake()
 
-    def _download(self, content: dict[str, Any], media: dict[str, Any]) -> dict[str, Any]:
+    def _download(self, media: dict[str, Any]) -> bytes:
         descriptor = dict(media.get("descriptor") or {})
         if int(descriptor.get("file_length") or 0) > MAX_MEDIA_BYTES:
             raise ValueError("the file is too large")
@@ -331,9 +335,8 @@ class OutboxPublisher:
             digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
             if digest != (descriptor.get("file_sha256") or digest):
                 raise ValueError("the file is another one than was announced")
-        else:
-            data = self._engine.download(descriptor)
-        return self._save_file(data, str(content.get("mime_type") or ""), str(content.get("filename") or ""))
+            return data
+        return self._engine.download(descriptor)
 
     def _dead_letter(self, row: OutboxRow, error: BaseException) -> Message:
         """An event that could not be converted, as it came."""
@@ -345,6 +348,14 @@ class OutboxPublisher:
         headers = {REASON_HEADER: "not_converted", ERROR_HEADER: describe(error), QUEUE_HEADER: queue}
         properties = {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 2}
         return Message(topology.dead, queue, body, headers, properties)
+
+
+def _type_of(content: dict[str, Any], data: bytes) -> str:
+    """The media type that came with a file; where that says nothing, the one of its bytes, or of its name."""
+    said = str(content.get("mime_type") or "")
+    if said.partition(";")[0].strip().lower() not in VAGUE:
+        return said
+    return known_type(data[:HEAD_BYTES], served="", name=str(content.get("filename") or ""))
 
 
 def addresses_of(chat: object) -> set[str]:
