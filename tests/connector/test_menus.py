@@ -343,3 +343,14 @@ def test_field_report_28_a_vote_in_a_poll_that_nobody_knows_answers_to_it_all_th
     message = Pocket(tmp_path).receives({**vote("A"), "poll_id": "3EB0GONE"})
 
     assert (message["text"]["body"], message["context"]["id"]) == ("(a vote in a poll)", "3EB0GONE")
+
+
+def test_a_menu_that_was_sent_to_a_number_is_answered_by_whatsapps_form_of_it(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    mexican = {"jid": "5215512345678@s.whatsapp.net", "kind": "user", "phone": "5215512345678"}
+    pocket.send("wamid.MENU", to="525512345678", type="interactive", interactive=LIST)
+
+    answer = pocket.receives({"kind": "text", "body": "2"}, chat=mexican)
+
+    assert answer["interactive"]["list_reply"]["id"] == "b"
+    assert answer["context"]["id"] == "wamid.MENU"

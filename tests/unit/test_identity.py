@@ -524,3 +524,11 @@ def test_only_what_can_be_a_contact_stays_in_memory() -> None:
 
     assert keys[2] == "2" + "A" * MAX_WRITTEN_CHARS
     assert _key_of_short.cache_info().currsize == before
+
+
+@pytest.mark.parametrize(("wa_id", "public"), [("5215512345678", "525512345678"), ("5491123456789", "541123456789")])
+def test_memories_know_a_mobile_of_mexico_or_argentina_in_both_forms(wa_id: str, public: str) -> None:
+    (event,) = events_of({"messages": [{"id": "1", "from": wa_id, "from_user_id": ANA}]})
+
+    assert event.content.facts(PHONE).keys == (wa_id, ANA, public)
+    assert Identity.of(public).names == (public, wa_id)

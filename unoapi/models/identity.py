@@ -96,7 +96,7 @@ class Identity(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """What stands for the person, the phone first. Memories know a person by any of them."""
-        return tuple(filter(None, (self.phone, self.user_id, self.parent_user_id)))
+        return tuple(filter(None, (self.phone, self.user_id, self.parent_user_id, other_form(self.phone))))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -200,6 +200,15 @@ def is_same_phone(one: str, other: str) -> bool:
     if not one or one == other:
         return bool(one)
     return one[-4:] == other[-4:] and _plain(one) == _plain(other) != ""
+
+
+def other_form(phone: str) -> str:
+    """How else a mobile of Mexico or Argentina is written, with or without WhatsApp's own digit; else empty."""
+    if not phone.startswith(("52", "54")):
+        return ""
+    if MOBILES_OF_WHATSAPP.fullmatch(phone):
+        return phone[:2] + phone[3:]
+    return next((form for digit in "19" if MOBILES_OF_WHATSAPP.fullmatch(form := f"{phone[:2]}{digit}{phone[2:]}")), "")
 
 
 def _plain(phone: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from unoapi.models.connector.content import ButtonReply, ListReply, TemplateButton, Text
 from unoapi.models.connector.events import ContextInfo
+from unoapi.models.identity import other_form
 from unoapi.services.menus import MAX_ANSWER_CHARS, chosen
 
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def names_of(chat: Party) -> list[str]:
-    """The names that a chat is remembered by: its phone, its LID, its address."""
+    """The names that a chat is remembered by: its phone in each form, its LID, its address."""
     lid = chat.lid if not chat.lid or "@" in chat.lid else f"{chat.lid}@lid"
-    return [name for name in dict.fromkeys((chat.phone, lid, chat.jid)) if name]
+    return [name for name in dict.fromkeys((chat.phone, lid, chat.jid, other_form(chat.phone))) if name]
 
 
 def answered(received: ReceivedMessage, *, phone: str, ids: MessageIds, chats: Chats) -> ReceivedMessage:
