@@ -92,6 +92,8 @@ def test_field_report_48_the_type_of_an_upload_is_what_its_bytes_tell(
         (b"words", "a.b", "text/plain", "text/plain"),
         (CONTENTS["image/png"], "photo.jpg", "application/octet-stream", "image/png"),
         (CONTENTS["image/png"], "photo.jpg", "image/jpeg", "image/jpeg"),
+        (CONTENTS["image/png"], "photo", "image/*", "image/png"),
+        (CONTENTS["application/pdf"], "a", "pdf", "application/pdf"),
         (b"words", "photo.jpg", "image/jpg", "image/jpeg"),
         (b"words", "photo.jfif", "image/pjpeg", "image/jpeg"),
         (b"words", "a.mp3", "audio/mp3", "audio/mpeg"),

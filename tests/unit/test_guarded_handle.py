@@ -195,3 +195,15 @@ def test_a_space_in_the_address_of_a_file_is_one_of_its_name(listen: Listen) -> 
 
     assert error == ""
     assert receiver.requests[0].target == "/my%20file.pdf"
+
+
+@pytest.mark.parametrize(
+    ("after", "target"), [("/a.pdf\r\n", "/a.pdf"), ("/10\u202fAM.png", "/10%E2%80%AFAM.png"), ("/a\nb", "/a%0Ab")]
+)
+def test_no_space_of_another_kind_spoils_the_address_of_a_file(listen: Listen, after: str, target: str) -> None:
+    receiver = listen(OK)
+
+    error = download(f"\n{receiver.url}{after}")
+
+    assert error == ""
+    assert receiver.requests[0].target == target

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import pycurl
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from unoapi.http.guarded_handle import Headers
 
 MAX_HOPS = 3
+SPACE = re.compile(r"\s")
+"""Of every width: the names of screenshots have narrow ones."""
 OK = 200
 REFUSALS = range(400, 500)
 LATER = frozenset({408, 425, 429})
@@ -71,7 +74,7 @@ class Downloader:
         `headers` go to the first address only. As in a browser, a space within the address is one of a file's name, and
         those around it are none of it.
         """
-        address = url.strip(" ").replace(" ", "%20")
+        address = SPACE.sub(lambda space: quote(space[0]), url.strip())
         for hop in range(MAX_HOPS + 1):
             target.seek(0)
             target.truncate()

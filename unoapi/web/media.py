@@ -202,7 +202,8 @@ def _unknown() -> RequestError:
 def _type_of(file: FileStorage, head: bytes) -> str:
     """The part's own type, else what the client names, as far as its first bytes allow; else what those tell."""
     named = (request.form.get("type") or "").strip().lower()
-    said = next((one for one in (file.mimetype or "", named if "/" in named else "") if one not in VAGUE), "")
+    offered = (one for one in (file.mimetype or "", named) if plain_mime_type(one) not in VAGUE and "*" not in one)
+    said = next(offered, "")
     mime_type = declared_type(said, head, name=file.filename or "")
     if len(mime_type) > 255 or not mime_type.isprintable():  # noqa: PLR2004 (RFC 6838)
         return UNKNOWN
