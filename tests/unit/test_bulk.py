@@ -416,6 +416,22 @@ def test_a_contact_that_answers_with_a_word_gets_no_more(place: Place) -> None:
     assert [line.partition(";")[0] for line in listed.split()] == ["contact", "5511991000001", "5511991000003"]
 
 
+def test_who_opted_out_or_is_blocked_under_whatsapps_form_of_a_number_gets_no_more(place: Place) -> None:
+    class Blacklist:
+        def blocked_by_any(self, phone: str, webhook_ids: Any, contacts: list[str]) -> set[str]:  # noqa: ARG002
+            return {"5491123456789"} & set(contacts)
+
+    run(place.uno, fan_out("5215512345678", "sair"))
+    blacklist: Any = Blacklist()
+    place.uno = replace(place.uno, blacklist=blacklist)
+    place.worker = make_worker(place.uno)
+
+    campaign = place.begin(rows=[{"to": number, "message": "oi"} for number in ("525512345678", "541123456789")])
+    place.work(20)
+
+    assert [row["status"] for row in place.report(campaign)] == ["opted-out", "blacklisted"]
+
+
 def fan_out(contact: str, text: str, **beside: Any) -> FanOut:
     message = {"from": contact, "id": f"wamid.{contact}", "timestamp": "1", "type": "text", "text": {"body": text}}
     value = {"metadata": {"display_phone_number": PHONE}, "messages": [message], "contacts": [{"wa_id": contact}],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -31,6 +31,7 @@ from unoapi.models.bulk import (
     row_of,
 )
 from unoapi.models.cloud_api.events import serialise
+from unoapi.models.identity import other_form
 from unoapi.models.jobs import (
     AdvanceCampaign,
     Envelope,
@@ -246,10 +247,16 @@ def _rows_queued(  # noqa: PLR0913 (what was found out before)
 def _excluded(first: int, rows: Sequence[GoodRow], context: CampaignContext, *, session: Session) -> dict[int, str]:
     """The rows of contacts who want no campaigns, or are on the blacklist of a webhook."""
     webhooks = [webhook.id for webhook in session.webhooks]
-    out = context.campaigns.opted_out(session.phone, [row.to for row in rows])
-    marks = {number: OPTED_OUT for number, row in enumerate(rows, start=first) if row.to in out}
-    blocked = context.blacklist.blocked_by_any(session.phone, webhooks, [row.to for row in rows if row.to not in out])
-    return marks | {number: BLACKLISTED for number, row in enumerate(rows, start=first) if row.to in blocked}
+    named = {row.to: [form for form in (row.to, other_form(row.to)) if form] for row in rows}
+    out = context.campaigns.opted_out(session.phone, list(chain.from_iterable(named.values())))
+    left = {to: forms for to, forms in named.items() if out.isdisjoint(forms)}
+    blocked = context.blacklist.blocked_by_any(session.phone, webhooks, list(chain.from_iterable(left.values())))
+    marks = {number: OPTED_OUT for number, row in enumerate(rows, start=first) if row.to not in left}
+    return marks | {
+        number: BLACKLISTED
+        for number, row in enumerate(rows, start=first)
+        if row.to in left and not blocked.isdisjoint(left[row.to])
+    }
 
 
 def _files_of(rows: Sequence[GoodRow], campaign: Campaign, context: CampaignContext) -> dict[str, str]:
