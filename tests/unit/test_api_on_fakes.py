@@ -297,3 +297,23 @@ def test_a_read_mark_with_an_empty_typing_indicator_is_a_read_mark(api: MemoryAp
     assert answer.json() == {"success": True}
     (job,) = api.queues.jobs("unoapi.incoming")
     assert "typing_indicator" not in json.loads(job.body)
+
+
+@pytest.mark.parametrize(
+    ("poll", "details"),
+    [
+        ({"name": "Day?", "options": ["Monday", "Monday"]}, "poll: options: each must be there once"),
+        ({"name": " ", "options": ["Monday", "Friday"]}, "poll: name and options must not be empty"),
+        (
+            {"name": "Day?", "options": ["Monday", "Friday"], "selectable_count": 3},
+            "poll: selectable_count: at most the number of options",
+        ),
+    ],
+)
+def test_a_poll_that_nobody_could_answer_is_refused_with_the_reason(
+    api: MemoryApi, poll: dict[str, object], details: str
+) -> None:
+    answer = api.post(f"/v15.0/{PHONE}/messages", {"to": OTHER, "type": "poll", "poll": poll})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["error_data"]["details"].startswith(details)

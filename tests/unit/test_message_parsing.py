@@ -238,3 +238,12 @@ def test_the_components_of_a_template_may_be_an_empty_text() -> None:
     message = parse_message({"to": CONTACT, "type": "template", "template": {"name": "t", "components": ""}})
 
     assert message.to_wire()["template"]["components"] == []
+
+
+@pytest.mark.parametrize(("written", "everybody"), [(True, True), ("true", True), ("false", False), (False, False)])
+def test_everybody_is_mentioned_where_a_form_says_true(written: object, everybody: bool) -> None:
+    message = parse_message({"to": "120363040468224422@g.us", "text": {"body": "x"}, "mentionAll": written})
+
+    (sent,) = commands_for(message, message_id="1", session=make_session(), keys=lambda _: None, until_ms=1)
+
+    assert sent.data["mention_all"] is everybody

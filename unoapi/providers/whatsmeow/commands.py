@@ -299,7 +299,7 @@ def _without_mention(item: content.Content, message: OutboundMessage, *, to: str
     """The content, and whether it mentions everybody: by the field `mentionAll`, or by a word, in a group."""
     words = _words(item)
     if not is_group(to) or not EVERYBODY.search(words):
-        return item, getattr(message, "mentionAll", None) is True
+        return item, getattr(message, "mentionAll", None) in (True, "true")
     return item.model_copy(update={content.WORDS[type(item)]: EVERYBODY.sub("", words).strip() or words}), True
 
 

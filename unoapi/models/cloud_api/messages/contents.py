@@ -274,11 +274,11 @@ class Poll(ClientPart):
     @model_validator(mode="after")
     def _options_differ(self) -> Self:
         if not all(text.strip() for text in (self.name, *self.options)):
-            raise PydanticCustomError("value_error", "name and options must not be empty")
+            raise ValueError("name and options must not be empty")
         if len({option.strip() for option in self.options}) != len(self.options):
-            raise PydanticCustomError("value_error", "options: each must be there once")
+            raise ValueError("options: each must be there once")
         if self.selectable_count > len(self.options):
-            raise PydanticCustomError("value_error", "selectable_count: at most the number of options")
+            raise ValueError("selectable_count: at most the number of options")
         return self
 
 
