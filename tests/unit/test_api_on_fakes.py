@@ -317,3 +317,14 @@ def test_a_poll_that_nobody_could_answer_is_refused_with_the_reason(
 
     assert answer.status_code == 400
     assert answer.json()["error"]["error_data"]["details"].startswith(details)
+
+
+def test_a_profile_with_nulls_keeps_what_it_has_and_a_vertical_may_be_written_small(api: MemoryApi) -> None:
+    path = f"/v15.0/{PHONE}/whatsapp_business_profile"
+    assert api.post(path, {"messaging_product": "whatsapp", "email": "a@example.com"}).ok
+
+    answer = api.post(path, {"messaging_product": "whatsapp", "email": None, "about": None, "vertical": "retail"})
+
+    assert answer.status_code == 200, answer.text
+    (profile,) = api.get(path, params={"fields": "email,vertical"}).json()["data"]
+    assert (profile["email"], profile["vertical"]) == ("a@example.com", "RETAIL")

@@ -14,6 +14,7 @@ from pydantic import (
     SecretStr,
     UrlConstraints,
     field_validator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import Url
@@ -82,6 +83,16 @@ class BusinessProfile(BaseModel):
     profile_picture_id: str = Field(default="", max_length=64, description="Of an uploaded file.")
     websites: tuple[Annotated[str, Field(max_length=256)], ...] = Field(default=(), max_length=2)
     vertical: str = Field(default="UNDEFINED", max_length=32, pattern=r"^[A-Z_]{1,32}$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_clients_write_it(cls, value: object) -> object:
+        """Null names nothing, and Graph takes the names of its verticals in small letters, too."""
+        if not isinstance(value, dict):
+            return value
+        named = {name: part for name, part in value.items() if part is not None}
+        vertical = named.get("vertical")
+        return {**named, "vertical": vertical.upper() or "UNDEFINED"} if isinstance(vertical, str) else named
 
 
 class Options(_Stored):

@@ -326,7 +326,7 @@ def change_business_profile(phone: str, wanted: dict[str, Any], *, sessions: Ses
             raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
     config = sessions.config(phone) or {}
     stored = config.get("businessProfile")
-    named = {key: value for key, value in wanted.items() if key in BusinessProfile.model_fields}
+    named = {key: value for key, value in wanted.items() if key in BusinessProfile.model_fields and value is not None}
     profile = BusinessProfile.model_validate({**(stored if isinstance(stored, dict) else {}), **named})
     sessions.save(phone, merge(config, {"businessProfile": profile.model_dump(exclude_unset=True)}))
 
