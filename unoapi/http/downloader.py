@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unoapi.http.guarded_handle import Headers
 
 MAX_HOPS = 3
-SPACE = re.compile(r"\s")
+SPACE = re.compile(r"[ \u00a0\u2000-\u200a\u202f\u205f\u3000]")
 """Of every width: the names of screenshots have narrow ones."""
 OK = 200
 REFUSALS = range(400, 500)
@@ -74,7 +74,7 @@ class Downloader:
         `headers` go to the first address only. As in a browser, a space within the address is one of a file's name, and
         those around it are none of it.
         """
-        address = SPACE.sub(lambda space: quote(space[0]), url.strip())
+        address = SPACE.sub(lambda space: quote(space[0]), url.strip(" "))
         for hop in range(MAX_HOPS + 1):
             target.seek(0)
             target.truncate()
