@@ -22,7 +22,7 @@ from tests.support.fakes import (
 from unoapi.errors import MessageRejected
 from unoapi.models.attempts import History
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.cloud_api.messages import Command, OutboundMessage
+from unoapi.models.cloud_api.messages import Command, OutboundMessage, Sender, TemplateMessage
 from unoapi.models.jobs import RunCommand, SendMessage
 from unoapi.providers.cloud_api.translation import with_their_ids
 from unoapi.providers.whatsmeow.commands import commands_for
@@ -247,3 +247,23 @@ def test_everybody_is_mentioned_where_a_form_says_true(written: object, everybod
     (sent,) = commands_for(message, message_id="1", session=make_session(), keys=lambda _: None, until_ms=1)
 
     assert sent.data["mention_all"] is everybody
+
+
+def test_sections_of_a_phones_list_need_no_titles() -> None:
+    sections = [{"rows": [{"id": number, "title": number}]} for number in ("1", "2")]
+    body = {"to": CONTACT, "type": "interactive", "interactive": {
+        "type": "list", "body": {"text": "b"}, "action": {"button": "Menu", "sections": sections}}}  # fmt: skip
+
+    message = parse_message(body, sender=Sender(phone=PHONE, at_meta=False))
+
+    assert message_of(job_of(message.to_wire())).to_wire() == message.to_wire()
+    with pytest.raises(ValidationError, match="title"):
+        parse_message(body)
+
+
+@pytest.mark.parametrize("language", ["", {}, {"code": ""}, {"code": None, "policy": "deterministic"}, None])
+def test_a_language_without_a_code_is_none(language: object) -> None:
+    message = parse_message({"to": CONTACT, "type": "template", "template": {"name": "t", "language": language}})
+
+    assert isinstance(message, TemplateMessage)
+    assert message.template.language is None

@@ -178,12 +178,13 @@ class ListAction(ClientPart):
     def _rows_are_few_and_unique(self, info: ValidationInfo) -> Self:
         ids = [row.id for section in self.sections for row in section.rows]
         sender = sender_of(info)
-        most = MAX_ROWS if sender.at_meta and not sender.accepted else MAX_ROWS_OF_PHONES
+        of_meta = sender.at_meta and not sender.accepted
+        most = MAX_ROWS if of_meta else MAX_ROWS_OF_PHONES
         if len(ids) > most:
             raise ValueError(f"a list has at most {most} rows in all sections together")
         if len(set(ids)) < len(ids):
             raise ValueError("the ids of the rows must be unique")
-        if len(self.sections) > 1 and not all(section.title for section in self.sections):
+        if of_meta and len(self.sections) > 1 and not all(section.title for section in self.sections):
             raise ValueError("with more than one section each needs a title")
         return self
 
@@ -287,6 +288,12 @@ class Language(ClientPart):
     code: Annotated[str, StringConstraints(min_length=1, max_length=16)]
 
 
+def _language(value: Any) -> Any:
+    """A language as its code alone, too; one without a code is none, as in the Node version."""
+    code = value.get("code") if isinstance(value, dict) else value
+    return None if code in (None, "") else value if isinstance(value, dict) else {"code": value}
+
+
 def _ensure_short(parameter: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for a text that is too long, at any depth."""
     if len(str(parameter.get("parameter_name") or "")) > MAX_PARAMETER_NAME_CHARS:
@@ -334,9 +341,7 @@ class Template(ClientPart):
     """A template by its name, with values for its placeholders."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    language: Annotated[
-        Language | None, BeforeValidator(lambda value: {"code": value} if isinstance(value, str) else value)
-    ] = None
+    language: Annotated[Language | None, BeforeValidator(_language)] = None
     components: Annotated[
         list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: _from_text(value or []))
     ] = Field(default=[])
