@@ -90,6 +90,20 @@ def test_field_report_77_a_status_waits_as_long_as_metas_answer_may_take() -> No
     assert event.message_id == "wamid.OURS"
 
 
+def test_field_report_77_what_stands_beside_statuses_that_wait_is_not_lost() -> None:
+    problem = {"errors": [{"code": 130429, "title": "Rate limit hit"}], "a_field_of_next_year": 1}
+    memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": MemoryIds()}
+    one = Change({"messaging_product": "whatsapp", "statuses": [STATUS], **problem})
+    two = Change({"messaging_product": "whatsapp", "statuses": [STATUS, {**STATUS, "id": "wamid.M2"}], **problem})
+
+    alone, (job,) = callbacks.without_what_waits(one, phone=PHONE, trusted=True, **memories)
+    rest, jobs = callbacks.without_what_waits(two, phone=PHONE, trusted=True, **memories)
+
+    assert (alone, job.change["value"]) == (None, one.value)
+    assert rest is not None
+    assert (rest.value["statuses"], rest.value["errors"], len(jobs)) == ([], problem["errors"], 2)
+
+
 def test_the_same_status_twice_is_the_same_event_though_one_of_them_waited() -> None:
     ids = MemoryIds()
     ids.remember(PHONE, theirs="wamid.M1", ours="wamid.OURS")

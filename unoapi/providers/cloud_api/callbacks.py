@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from unoapi.errors import OddCallback, Postponed, StoreUnavailable, UnknownNumber, describe
 from unoapi.models.cloud_api.callbacks import Change, OddPart, read_change
-from unoapi.models.cloud_api.event_content import ITEMS
+from unoapi.models.cloud_api.event_content import ITEMS, OTHER_ITEMS
 from unoapi.models.cloud_api.events import BESIDE_ITEMS, MOST_BYTES, serialise, split
 from unoapi.models.jobs import ReceiveCallback, computed_id, now_ms
 from unoapi.models.phones import digits_of
@@ -148,13 +148,15 @@ def without_what_waits(  # noqa: PLR0913 (collaborators)
         (early if _text(status.get("id")) in unknown else others).append(status)
     if not early:
         return change, []
+    if len(statuses) == 1 and not any(change.value.get(key) for key in (*ITEMS, *OTHER_ITEMS) if key != "statuses"):
+        return None, [_job_for(change, phone=phone, trusted=trusted)]  # with whatever else Meta says beside it
     beside = {key: part for key, part in change.value.items() if key in BESIDE_ITEMS}
     waiting = [
         _job_for(replace(change, value=event.value), phone=phone, trusted=trusted)  # each with its own contact
         for event in split(phone, [replace(change, value={**beside, "statuses": early})], most_bytes=most_bytes)
     ]
     value = {**change.value, "statuses": others}
-    is_left = any(value.get(key) for key in ITEMS)
+    is_left = any(value.get(key) for key in (*ITEMS, *OTHER_ITEMS, "errors"))
     return (replace(change, value=value) if is_left else None), waiting
 
 
