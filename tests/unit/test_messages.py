@@ -116,6 +116,12 @@ def test_a_simulated_contact_may_write_any_type() -> None:
     assert written.profile.name == "Maria"
 
 
+def test_a_simulated_contact_may_be_a_number() -> None:
+    assert SandboxMessage.model_validate({"from": 5549988887777, "type": "text", "text": {"body": "x"}}).sender == (
+        "5549988887777"
+    )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

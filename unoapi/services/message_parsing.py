@@ -63,8 +63,13 @@ def _without_blanks(document: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _filled(part: dict[str, Any]) -> dict[str, Any]:
-    blank = [name for name in BLANK_FIELDS & part.keys() if part[name] in BLANK]
+    blank = [name for name in BLANK_FIELDS & part.keys() if part[name] in BLANK or _has_no_words(part[name])]
     return {name: value for name, value in part.items() if name not in blank} if blank else part
+
+
+def _has_no_words(part: Any) -> bool:
+    """Whether it is a header or a footer of words that has none."""
+    return isinstance(part, dict) and part.get("text", "-") in (None, "") and part.get("type", "text") == "text"
 
 
 def parse_command(document: dict[str, Any]) -> Command:

@@ -34,6 +34,8 @@ class SandboxMessage(BaseModel):
     @field_validator("sender", mode="before")
     @classmethod
     def _plain_sender(cls, value: object) -> object:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
         return read_address(value) if isinstance(value, str) and value else value
 
     @model_validator(mode="after")
