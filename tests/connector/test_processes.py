@@ -54,6 +54,17 @@ def test_too_many_failed_connections_end_in_standby(uno: Stack) -> None:
     eventually(lambda: phone.status() == "online", within_s=40, what="online, because a client asked for it")
 
 
+def test_a_number_that_is_banned_for_good_is_told_as_such_and_keeps_no_login(uno: Stack) -> None:
+    uno.web()
+    uno.worker()
+    phone = connected_phone(uno)
+
+    phone.simulate(do="end", code=22, reason="not for a while")
+
+    eventually(lambda: phone.state()["state"] == "banned", within_s=20, what="banned")
+    assert not (phone.folder.parent / "login").exists()
+
+
 def test_a_phone_that_removes_the_device_needs_a_new_code(uno: Stack) -> None:
     uno.web()
     uno.worker()

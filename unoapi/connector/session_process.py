@@ -131,7 +131,8 @@ class SessionRunner:
             self._engine.stop()
             self._wait_for_last_events()
         ended = self._ended or Ended(Exit.STOPPED)
-        if ended.code in (Exit.LOGGED_OUT, Exit.CONFLICT):
+        banned_for_good = ended.code == Exit.BANNED and not ended.until  # the library has removed its own then, too
+        if ended.code in (Exit.LOGGED_OUT, Exit.CONFLICT) or banned_for_good:
             self._folder.remove_login()
         self._folder.save_ban(ended.until)
         state = {"state": STATES[ended.code], "reason": ended.reason}
