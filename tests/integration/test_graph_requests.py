@@ -482,6 +482,14 @@ def test_c8_a_first_template_leaves_the_others(api: Api) -> None:
     assert names() == before - {"hello"}
 
 
+@pytest.mark.parametrize("status", ["APPROVED", "approved", '["APPROVED"]', '["PENDING", "APPROVED"]'])
+def test_c8_templates_are_listed_by_one_value_or_several(api: Api, status: str) -> None:
+    listed = document(ask(api, "GET", f"{V}/message_templates", params={"status": status}))
+
+    assert [one["name"] for one in listed["data"]][:1] == ["hello"]
+    assert document(ask(api, "GET", f"{V}/message_templates", params={"status": '["REJECTED"]'}))["data"] == []
+
+
 @pytest.mark.parametrize(
     ("method", "path", "options"),
     [

@@ -69,8 +69,8 @@ NATIONAL_MARKS = (
 )
 """Behind the country's code, where nothing of it is dialled: what Mexico had before a number, and the 9 of Argentina's
 mobiles beside their 15."""
-ZERO_OF_THE_NUMBER = frozenset({"39", "378", "379", "225", "229", "241", "242"})
-"""Countries where a zero behind the code belongs to the number: Italy and its neighbours, some of Africa."""
+ZERO_OF_THE_NUMBER = ("39", "378", "379", "225", "229", "241", "242")
+"""Countries where a zero behind the code belongs to most numbers: Italy and its neighbours, some of Africa."""
 MOBILE_INFIX = {"AR": 2}
 """Digits that a mobile's number has within the country alone: the 15 behind an area of Argentina."""
 OLD_MOBILE = re.compile(r"55[1-9][0-9][6-9][0-9]{7}", re.ASCII)
@@ -120,7 +120,8 @@ def read_address(written: str, *, own: str = "") -> str:
     number = next(filter(None, (_planned(*reading) for reading in dict.fromkeys([*readings, *others]))), "")
     if not number and not at and not digits.startswith("0") and LOCAL_DIGITS <= len(digits) < _national_digits(own):
         raise ValueError("must be a phone number in international form: it lacks the codes of its country and its area")
-    number = number or next(filter(None, (_possible(*reading) for reading in [*others, *readings])), "")
+    likely = [other for other in others if not other[0].startswith(ZERO_OF_THE_NUMBER)]
+    number = number or next(filter(None, (_possible(*reading) for reading in [*likely, *readings])), "")
     if not number and digits.startswith("0"):
         raise ValueError("must be a phone number in international form: no country code begins with 0")
     return number or digits
@@ -181,8 +182,7 @@ def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]]]:
 def _without_marks(digits: str) -> list[str]:
     """An international number without what belongs to its national form alone, if it has any of that."""
     code = next((digits[:size] for size in (1, 2, 3) if digits[:size] in COUNTRY_CODES), "")
-    has_trunk_zero = code and digits[len(code) :].startswith("0") and code not in ZERO_OF_THE_NUMBER
-    without_zero = [code + digits[len(code) + 1 :]] if has_trunk_zero else []
+    without_zero = [code + digits[len(code) + 1 :]] if code and digits[len(code) :].startswith("0") else []
     return [*(mark.sub(bare, digits) for mark, bare in NATIONAL_MARKS if mark.match(digits)), *without_zero]
 
 

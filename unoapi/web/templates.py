@@ -15,7 +15,7 @@ from unoapi.web.errors import not_found
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import forward
-from unoapi.web.request_body import parameters
+from unoapi.web.request_body import json_of, parameters
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ def _shown(phone: str) -> list[dict[str, Any]]:
     return templates.shown(phone, uno.templates.get(phone), only_hello=uno.settings.only_hello_template)
 
 
+def _choices(name: str, written: str) -> list[str]:
+    """What a filter lets through, in small letters: one value, or a list as JSON, as Graph's own clients send it."""
+    listed = json_of(written, name=name) if written.startswith("[") else [written]
+    return [str(choice).lower() for choice in listed]
+
+
 @routes.get("/<version>/<node:phone>/message_templates")
 @routes.get("/<version>/<node:phone>/templates")
 @session_token
@@ -66,11 +72,11 @@ def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: AR
     if (session := _at_meta(phone)) is not None:
         return forward(session, AT_META)
     everything = _shown(phone)
-    wanted = {key: request.args[key] for key in FILTERS if request.args.get(key)}
+    wanted = {key: _choices(key, request.args[key]) for key in FILTERS if request.args.get(key)}
     matching = [
         template
         for template in everything
-        if all(str(template.get(key)).lower() == value.lower() for key, value in wanted.items())
+        if all(str(template.get(key)).lower() in choices for key, choices in wanted.items())
     ]
     answer = page(matching)
     fields = asked_fields()
