@@ -486,3 +486,15 @@ def test_a_photo_with_others_behind_it_is_a_jpeg_and_no_film() -> None:
     sent = message_of(image).to_wire()["image"]
     assert (sent["mime_type"], sent["link"]) == ("image/jpeg", "https://h.test/a.jpg")
     assert [left(sticker, shelf)["stickerMessage"]["isAnimated"] for sticker in stickers] == [False, False]
+
+
+def test_field_report_43_sound_in_quicktime_is_converted(tmp_path: Path) -> None:
+    shelf = Shelf()
+    web = Web(a_mov=sound(tmp_path, "a.mov", "-c:a", "aac"))
+
+    send, problem = prepared(web, shelf, type="audio", audio={"link": "https://h.test/a.mov"})
+
+    ((media, data),) = shelf.saved.values()
+    assert (problem, media.mime_type, data[4:8]) == ("", "audio/mp4", b"ftyp")
+    assert data[8:12] != b"qt  "
+    assert left(send, shelf)["audioMessage"]["mimetype"] == "audio/mp4"

@@ -89,7 +89,7 @@ def sound_of(source: Path, *, waveform: bool) -> Sound:
     stream = next((stream for stream in described["streams"] if stream.get("codec_type") == "audio"), None)
     if stream is None:
         raise ConversionFailed("the file has no sound")
-    containers = str(described["format"].get("format_name") or "").split(",")
+    containers = _containers(described)
     codec = str(stream.get("codec_name") or "")
     seconds = _seconds(described["format"].get("duration") or stream.get("duration"))
     return Sound(
@@ -121,13 +121,20 @@ def film_of(source: Path, folder: Path) -> Film:
 
 
 def _is_played(described: dict[str, Any], picture: dict[str, Any]) -> bool:
-    container = described["format"]
-    if "mp4" not in str(container.get("format_name") or "").split(","):
-        return False
-    brand = str((container.get("tags") or {}).get("major_brand") or "").strip()
     sounds = [stream for stream in described["streams"] if stream.get("codec_type") == "audio"]
     is_shown = picture.get("codec_name") in SHOWN_CODECS and str(picture.get("pix_fmt") or "") in SHOWN_PIXELS
-    return brand != QUICKTIME and is_shown and all(sound.get("codec_name") in HEARD_CODECS for sound in sounds)
+    return (
+        "mp4" in _containers(described)
+        and is_shown
+        and all(sound.get("codec_name") in HEARD_CODECS for sound in sounds)
+    )
+
+
+def _containers(described: dict[str, Any]) -> list[str]:
+    """The names of a file's container; QuickTime is none of MP4, whose family it began."""
+    container = described["format"]
+    brand = str((container.get("tags") or {}).get("major_brand") or "").strip()
+    return [QUICKTIME] if brand == QUICKTIME else str(container.get("format_name") or "").split(",")
 
 
 def _convert(source: Path, target: Path, options: tuple[str, ...]) -> None:
