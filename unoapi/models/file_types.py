@@ -6,8 +6,6 @@ picture that is announced as something else.
 
 from __future__ import annotations
 
-import re
-
 from unoapi.models.media import OFFICE, UNKNOWN, plain_mime_type, type_of
 
 HEAD_BYTES = 4096
@@ -46,12 +44,10 @@ OFFICE_PARTS = {
     b"xl/": f"{OFFICE}.spreadsheetml.sheet",
     b"ppt/": f"{OFFICE}.presentationml.presentation",
 }
-NAMED_IN_ZIP = re.compile(
-    rb"PK\x03\x04.{26}mimetype(application/(?:vnd\.oasis\.opendocument\.[a-z]+|epub\+zip))", re.DOTALL
-)
-"""How texts of OpenOffice and books begin."""
-LATE_PDF = re.compile(rb"(?:\xef\xbb\xbf|[\s\x00])*%PDF-")
-"""One that a program wrote something before, which readers pass over."""
+OPEN_DOCUMENT, BOOK = "application/vnd.oasis.opendocument.", "application/epub+zip"
+"""What stands at the begin of an archive that is a text of OpenOffice, or a book."""
+BEFORE_PDF = b"\xef\xbb\xbf \t\r\n\x00"
+"""What programs write before a PDF, and readers pass over."""
 SIGNED = frozenset({*STARTS.values(), *OFFICE_PARTS.values()})
 """Types whose files never begin with words."""
 UTF_16 = b"\xff\xfe"
@@ -81,7 +77,7 @@ def type_of_content(head: bytes) -> str:
         return container(head)
     if head.startswith(b"BM") and head[6:10] == bytes(4):  # two letters are too few to go by
         return "image/bmp"
-    if LATE_PDF.match(head):
+    if head.lstrip(BEFORE_PDF).startswith(b"%PDF-"):
         return "application/pdf"
     return PAGE if _is_page(head) else _type_of_frame(head)
 
@@ -119,8 +115,9 @@ def _is_words(head: bytes) -> bool:
 
 
 def _type_in_zip(head: bytes) -> str:
-    if (named := NAMED_IN_ZIP.match(head)) is not None:
-        return named[1].decode()
+    named = head[38:100].partition(b"PK")[0].decode("ascii", "ignore") if head[30:38] == b"mimetype" else ""
+    if named == BOOK or named.startswith(OPEN_DOCUMENT):
+        return plain_mime_type(named)
     return next((mime_type for part, mime_type in OFFICE_PARTS.items() if part in head), ZIP)
 
 
