@@ -63,10 +63,8 @@ Africa it belongs to the number."""
 FORMER_MEXICAN_PREFIX = re.compile(r"^(?:01|04[45])(?=[0-9]{10}$)", re.ASCII)
 """What was dialled in Mexico before a number of another area, or of a mobile, until 2019."""
 COUNTRY_CODES = frozenset(f"{code}" for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
-NATIONAL_MARKS = (
-    (re.compile(r"^52(?:01|04[45])(?=[0-9]{10}$)", re.ASCII), "52"),
-    (re.compile(r"^549(?=[0-9]{12}$)(?=[0-9]{2,4}15[0-9]{6,8}$)", re.ASCII), "54"),
-)
+MARKED_MEXICAN = re.compile(r"^52(?:01|04[45])(?=[0-9]{10}$)", re.ASCII)
+MARKED_ARGENTINE = re.compile(r"^549(?=[0-9]{12}$)(?=[0-9]{2,4}15[0-9]{6,8}$)", re.ASCII)
 """Behind the country's code, where nothing of it is dialled: what Mexico had before a number, and the 9 of Argentina's
 mobiles beside their 15."""
 ZERO_OF_THE_NUMBER = ("39", "378", "379", "225", "229", "241", "242")
@@ -183,7 +181,8 @@ def _without_marks(digits: str) -> list[str]:
     """An international number without what belongs to its national form alone, if it has any of that."""
     code = next((digits[:size] for size in (1, 2, 3) if digits[:size] in COUNTRY_CODES), "")
     without_zero = [code + digits[len(code) + 1 :]] if code and digits[len(code) :].startswith("0") else []
-    return [*(mark.sub(bare, digits) for mark, bare in NATIONAL_MARKS if mark.match(digits)), *without_zero]
+    without_marks = (MARKED_MEXICAN.sub("52", digits), MARKED_ARGENTINE.sub("54", digits))
+    return [*(bare for bare in without_marks if bare != digits), *without_zero]
 
 
 def _is_surely_international(digits: str, own: str) -> bool:
