@@ -263,3 +263,12 @@ def test_what_a_form_of_the_node_version_left_empty_makes_no_session_unreadable(
     (webhook,) = session.webhooks
     assert (webhook.timeout_ms, webhook.header, webhook.send_group_messages) == (15_000, "Authorization", True)
     assert (webhook.send_new_messages, session.auto_restart_ms, session.qr_timeout_ms) == (False, 0, 60_000)
+
+
+def test_numbers_of_a_configuration_of_the_node_version_are_texts_where_texts_are_meant() -> None:
+    webhook = {**A, "token": 123456, "addToBlackListOnOutgoingMessageWithTtl": -5}
+
+    session = Environment().complete(PHONE, {"label": 7, "webhooks": [webhook]})
+
+    assert (session.label, session.webhooks[0].token.get_secret_value()) == ("7", "123456")
+    assert session.webhooks[0].add_to_black_list_on_outgoing_message_with_ttl == -1

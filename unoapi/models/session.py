@@ -61,7 +61,7 @@ class Webhook(BaseModel):
     send_account_events: Flag = True
     ordered: Flag = False
     profile: Literal["", "meta", "unoapi", "chatwoot", "typebot"] = ""
-    add_to_black_list_on_outgoing_message_with_ttl: int | None = Field(default=None, ge=-1, le=MAX_TTL_S)
+    add_to_black_list_on_outgoing_message_with_ttl: int | None = Field(default=None, le=MAX_TTL_S)
 
     @model_validator(mode="before")
     @classmethod
@@ -76,6 +76,17 @@ class Webhook(BaseModel):
             for name, part in value.items()
             if part is not None and not (name in EMPTY_IS_DEFAULT and part == "")
         }
+
+    @field_validator("token", mode="before")
+    @classmethod
+    def _numbers_too(cls, value: object) -> object:
+        return _as_text(value)
+
+    @field_validator("add_to_black_list_on_outgoing_message_with_ttl")
+    @classmethod
+    def _for_ever(cls, value: int | None) -> int | None:
+        """The Node version takes every negative number for no end."""
+        return None if value is None else max(value, -1)
 
     def secrets_at(self, now_s: float) -> tuple[str, ...]:
         """What signs at this time: the secret, and for a while after a change the one before it, too."""
@@ -132,7 +143,7 @@ class Session(ConnectorOptions):
     @field_validator("label", mode="before")
     @classmethod
     def _no_label(cls, value: object) -> object:
-        return "" if value is None else value
+        return "" if value is None else _as_text(value)
 
     @field_validator("webhook_forward", "business_profile", mode="before")
     @classmethod
@@ -184,6 +195,11 @@ class Session(ConnectorOptions):
             if webhook.id == webhook_id:
                 return webhook
         return None
+
+
+def _as_text(value: object) -> object:
+    """A number that stands where a text is meant, as in the Node version's forms and YAML, is its figures."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _valid(current: str, previous: str, until: int | None, now_s: float) -> tuple[str, ...]:
