@@ -167,25 +167,6 @@ def test_with_rabbitmq_away_a_message_is_refused(api: MemoryApi) -> None:
     assert api.send("hello").status_code == 503
 
 
-@pytest.mark.parametrize(
-    ("to", "named"),
-    [
-        (f"+{OTHER}", {"wa_id": OTHER}),
-        ("111:7@lid", {"wa_id": "", "user_id": "111@lid"}),
-        ("120363000000000001@g.us", {"wa_id": "120363000000000001@g.us"}),
-    ],
-)
-def test_field_report_8_the_answer_to_a_send_names_no_lid_as_a_phone(
-    api: MemoryApi, to: str, named: dict[str, str]
-) -> None:
-    api.register([HOOK], provider="whatsmeow")
-
-    body = {"messaging_product": "whatsapp", "to": to, "type": "text", "text": {"body": "hello"}}
-    answer = api.request("POST", f"/v15.0/{PHONE}/messages", json=body)
-
-    assert answer.json()["contacts"] == [{"input": to, **named}]
-
-
 COMMANDS_ON = [
     ("POST", f"/v15.0/{PHONE}/messages", {"status": "read", "message_id": "wamid.X"}),
     ("POST", f"/v15.0/{PHONE}/messages", {"message_id": "wamid.X", "typing_indicator": {"type": "text"}}),

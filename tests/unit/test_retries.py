@@ -33,6 +33,7 @@ from unoapi.errors import (
     TooOld,
     TransientError,
     Unclaimed,
+    UnknownMessage,
     UnoError,
 )
 from unoapi.models.attempts import Attempt, History
@@ -72,6 +73,7 @@ def make_error(kind: type[UnoError]) -> UnoError:
         CallbackFailed: {"message": "x", "attempt": ATTEMPT},
         DeliveryRefused: {"message": "x", "reason": "gone"},
         MessageRejected: {"title": "x", "code": 1, "details": "x"},
+        UnknownMessage: {"title": "x", "code": 1, "details": "x"},
         RequestError: {"title": "x", "code": 1, "status": 400, "details": "x"},
         Postponed: {"message": "x", "after_ms": 700},
         SendPostponed: {"message": "x", "after_ms": 700},

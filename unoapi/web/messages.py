@@ -24,7 +24,7 @@ from unoapi.models.cloud_api.messages import (
     computed_message_id,
     new_message_id,
 )
-from unoapi.models.identity import NO_USER_IDS, Identity
+from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import Envelope, MessageJob, RunCommand, SendMessage
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.trace import TraceEntry, shown_entry
@@ -262,9 +262,7 @@ def _ensure_speakable(phone: str, message: SpeechMessage) -> None:
 def _contact(message: OutboundMessage, *, written: object) -> dict[str, str]:
     """Who gets the message; `written` is the address as the client wrote it."""
     if message.to:
-        known = Identity.of(message.to)
-        named = {"wa_id": "", "user_id": known.user_id} if known.user_id else {"wa_id": message.to}
-        return {"input": str(written), **named}
+        return {"input": str(written), "wa_id": message.to}
     return {"input": message.addressee, "user_id": message.addressee}
 
 
