@@ -265,6 +265,14 @@ def test_what_a_form_of_the_node_version_left_empty_makes_no_session_unreadable(
     assert (webhook.send_new_messages, session.auto_restart_ms, session.qr_timeout_ms) == (False, 0, 60_000)
 
 
+def test_flags_that_a_form_left_empty_do_not_silence_a_webhook() -> None:
+    flags = {field.alias: "" for field in Webhook.model_fields.values() if field.annotation is bool}
+
+    session = Environment().complete(PHONE, {"webhooks": [{**A, **flags}]})
+
+    assert session.webhooks == (Webhook.model_validate(A),)
+
+
 def test_numbers_of_a_configuration_of_the_node_version_are_texts_where_texts_are_meant() -> None:
     webhook = {**A, "token": 123456, "addToBlackListOnOutgoingMessageWithTtl": -5}
 

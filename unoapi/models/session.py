@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from unoapi.models.connector.options import ConnectorOptions
-from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Flag, Forward, WebText
+from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebText
 
 MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
@@ -31,8 +31,11 @@ ProviderName = Literal["whatsmeow", "forwarder", "sandbox"]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-EMPTY_IS_DEFAULT = frozenset({"header", "timeoutMs", "addToBlackListOnOutgoingMessageWithTtl"})
-"""Of a webhook's fields those that a form leaves empty, and that an empty text is no value of."""
+EMPTY_IS_VALUE = frozenset(
+    {"id", "url", "urlAbsolute", "token", "secret", "previousSecret", "previousSecretUntil", "profile"}
+)
+"""Of a webhook's fields those where an empty text means something, or is a mistake. Any other one that a form left
+empty is not set: as a flag that is off it would silence the webhook."""
 
 
 class Webhook(BaseModel):
@@ -49,17 +52,17 @@ class Webhook(BaseModel):
     previous_secret: SecretStr = SecretStr("")
     previous_secret_until: int | None = None
     timeout_ms: int = Field(default=15_000, ge=1)
-    send_group_messages: Flag = True
-    send_outgoing_messages: Flag = True
-    send_incoming_messages: Flag = True
-    send_update_messages: Flag = True
-    send_newsletter_messages: Flag = False
-    send_new_messages: Flag = False
-    send_transcribe_audio: Flag = False
-    send_history: Flag = True
-    send_calls: Flag = True
-    send_account_events: Flag = True
-    ordered: Flag = False
+    send_group_messages: bool = True
+    send_outgoing_messages: bool = True
+    send_incoming_messages: bool = True
+    send_update_messages: bool = True
+    send_newsletter_messages: bool = False
+    send_new_messages: bool = False
+    send_transcribe_audio: bool = False
+    send_history: bool = True
+    send_calls: bool = True
+    send_account_events: bool = True
+    ordered: bool = False
     profile: Literal["", "meta", "unoapi", "chatwoot", "typebot"] = ""
     add_to_black_list_on_outgoing_message_with_ttl: int | None = Field(default=None, le=MAX_TTL_S)
 
@@ -72,9 +75,7 @@ class Webhook(BaseModel):
         if value.get("typebot") is True and not value.get("profile"):
             value = {**value, "profile": "typebot"}
         return {
-            name: part
-            for name, part in value.items()
-            if part is not None and not (name in EMPTY_IS_DEFAULT and part == "")
+            name: part for name, part in value.items() if part is not None and (part != "" or name in EMPTY_IS_VALUE)
         }
 
     @field_validator("token", mode="before")
