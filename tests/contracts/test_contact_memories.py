@@ -87,6 +87,21 @@ def test_what_the_node_version_wrote_counts(redis_client: RedisClient, raw_redis
     assert RedisBlacklist(redis_client).blocking(PHONE, ["a"], [CONTACT]) == {"a"}
 
 
+@pytest.mark.parametrize("written", ["5215512345678", "+52 55 1234 5678"])
+def test_who_is_taken_off_is_off_in_both_forms_of_a_number(redis_client: RedisClient, written: str) -> None:
+    """A mobile of Mexico is muted under all names of its event."""
+    forms, blacklist = ["5215512345678", "525512345678"], RedisBlacklist(redis_client)
+    for form in forms:
+        blacklist.put(PHONE, "a", form, ttl_s=60)
+    blacklist.block(PHONE, ["b"], forms)
+
+    blacklist.put(PHONE, "a", written, ttl_s=0)
+    blacklist.unblock(PHONE, ["b"], [written])
+
+    assert blacklist.blocked_by_any(PHONE, ["a", "b"], forms) == set()
+    assert blacklist.blocked(PHONE) == []
+
+
 def test_with_redis_away_nobody_is_blocked(away: RedisClient) -> None:
     blacklist = RedisBlacklist(away)
 
