@@ -462,3 +462,17 @@ def test_a_tenant_reaches_no_other_number_by_its_own_address(api: Api) -> None:
 
     jobs = taken(api)
     assert events(jobs) == [(PHONE, "message", "wamid.TOKEN"), (STRANGER, "message", "wamid.OWN")]
+
+
+@SENDERS
+def test_what_may_be_another_numbers_waits_while_nobody_can_say(api: Api, post: Any) -> None:
+    unreadable = "5511970000006"
+    api.redis.set(f"unoapi-config:{unreadable}", "{")
+    document = callback(change("1006", metadata={"display_phone_number": unreadable}, messages=[text("wamid.B")]))
+
+    answer = post(api, document, path=f"{ALL}/{PHONE}")
+    api.redis.delete(f"unoapi-config:{unreadable}")
+
+    assert answer.status_code == 200, answer.text
+    jobs = taken(api)
+    assert (events(jobs), [job.message_id for job in kept(jobs)]) == ([], ["wamid.B"])

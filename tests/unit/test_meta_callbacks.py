@@ -405,3 +405,21 @@ def test_when_meta_made_an_event_of_an_account_goes_on_with_it(
 
     assert [json.loads(job.body)["entry"][0].get("time") for job in (event, again)] == [kept, kept]
     assert json.loads(event.body)["entry"][0]["id"] == "2001"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "own_secret", "expected"), [(True, "", "5511970000002"), (True, "own", PHONE), (False, "", PHONE)]
+)
+def test_what_waited_at_the_address_of_one_number_reaches_the_one_that_it_names(
+    trusted: bool, own_secret: str, expected: str
+) -> None:
+    other = make_session(provider="forwarder", webhook_forward={"phoneNumberId": "1002", "appSecret": own_secret})
+    other = other.model_copy(update={"phone": "5511970000002"})
+    message = {"from": CONTACT, "id": "wamid.B", "timestamp": "1", "type": "text", "text": {"body": "oi"}}
+    change = Change({"metadata": {"phone_number_id": "1002"}, "messages": [message]})
+    job = callbacks.job_at(change, phone=PHONE).model_copy(update={"trusted": trusted})
+    known: Any = Directory(n1002="5511970000002")
+
+    (event,) = callbacks.receive(job, directory=known, sessions=MemorySessions(SESSION, other), ids=MemoryIds())
+
+    assert event.phone == expected

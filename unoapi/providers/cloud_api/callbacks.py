@@ -50,15 +50,13 @@ def numbers_of(change: Change, *, directory: SessionDirectory, sessions: Session
 def number_at(change: Change, *, phone: str, directory: SessionDirectory, sessions: SessionStore) -> str:
     """The number that a change is about which came to the address of `phone`: this one, if it names no other of ours.
 
-    Meta posts what happens to all numbers of an account to one address. While Redis is away it is `phone`, too.
+    Meta posts what happens to all numbers of an account to one address. Raises Postponed, StoreUnavailable while nobody
+    can say.
     """
     named = _phones_named(change, directory)
     if phone in named:
         return phone
-    try:
-        return next((other for other in named if NUMBER.fullmatch(other) and sessions.find(other).stored), phone)
-    except (Postponed, StoreUnavailable):
-        return phone
+    return next((other for other in named if NUMBER.fullmatch(other) and sessions.find(other).stored), phone)
 
 
 def _phones_named(change: Change, directory: SessionDirectory) -> list[str]:
@@ -168,6 +166,11 @@ def job_to_place(change: Change) -> ReceiveCallback:
     return _job_for(change, phone=phone, trusted=True).model_copy(update={"is_placed": False})
 
 
+def job_at(change: Change, *, phone: str) -> ReceiveCallback:
+    """The job that looks again for the number of a change that the operator, or the operator's app, sent to `phone`."""
+    return _job_for(change, phone=phone, trusted=True)
+
+
 def _job_for(change: Change, *, phone: str, trusted: bool) -> ReceiveCallback:
     item: dict[str, Any] = next((change.value[key][0] for key in ("statuses", "messages") if change.value.get(key)), {})
     return ReceiveCallback(
@@ -201,19 +204,34 @@ def receive(
         change = read_change(job.change, entry_id=job.entry_id, entry_time=job.entry_time)
     except ValidationError as error:
         raise OddCallback(describe(error)) from error
-    phones = [job.phone] if job.is_placed else numbers_of(change, directory=directory, sessions=sessions)
+    if job.is_placed:
+        phones = [_number_of(job, change, directory=directory, sessions=sessions)]
+    else:
+        phones = numbers_of(change, directory=directory, sessions=sessions)
     named, age_ms = _named_by(change.value.get("statuses") or []), now_ms() - job.accepted_at_ms
     try:
-        known = ids.known_ours(job.phone, named)
+        known = ids.known_ours(phones[0], named)
     except StoreUnavailable as error:
         raise wait_for_store(error, age_ms=age_ms) from error
     if len(known) < len(named):
-        wait_for_pair(age_ms, answer_ms=sessions.find(job.phone).webhook_forward.deadline_ms)
+        wait_for_pair(age_ms, answer_ms=sessions.find(phones[0]).webhook_forward.deadline_ms)
     return [
         event
         for phone in phones
         for event in jobs_of(change, phone=phone, trusted=job.trusted, sessions=sessions, ids=ids)
     ]
+
+
+def _number_of(job: ReceiveCallback, change: Change, *, directory: SessionDirectory, sessions: SessionStore) -> str:
+    """The number of a change that came to the address of one: at the door perhaps nobody could say whose it is.
+
+    Not a number whose own app signs what is about it.
+    """
+    if not job.trusted:
+        return job.phone
+    phone = number_at(change, phone=job.phone, directory=directory, sessions=sessions)
+    has_own_app = phone != job.phone and sessions.find(phone).webhook_forward.app_secret.get_secret_value()
+    return job.phone if has_own_app else phone
 
 
 def _named_by(statuses: list[dict[str, Any]]) -> set[str]:
