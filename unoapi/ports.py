@@ -384,8 +384,11 @@ class Connections(Protocol):
     def expect(self, phone: str, command_id: str, *, within_s: int) -> None:
         """Note that a command's result is awaited. Raises StoreUnavailable."""
 
-    def settle(self, phone: str, command_id: str) -> bool:
-        """Note that the result came. True when the wait for it was given up before. Raises StoreUnavailable."""
+    def settle(self, phone: str, command_id: str, *, key: MessageKey | None = None) -> bool:
+        """Note that the result came, and the key of the message that left. Raises StoreUnavailable.
+
+        True when the wait for it was given up before. Who sees that nothing is awaited any more sees the key, too.
+        """
 
     def is_awaited(self, phone: str, command_id: str) -> bool:
         """Whether a command's result may still come. Raises StoreUnavailable."""

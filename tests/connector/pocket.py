@@ -57,10 +57,13 @@ EVERYTHING = {
 class Pocket:
     """One session with everything around it. `events` are the values that a webhook gets, in order."""
 
-    def __init__(self, folder: Path, *, modes: Sequence[str] = (), **options: Any) -> None:
+    def __init__(
+        self, folder: Path, *, modes: Sequence[str] = (), connections: MemoryConnections | None = None, **options: Any
+    ) -> None:
         """`modes` are those of the simulated engine; `options` the session's."""
         self.session = make_session(**{**EVERYTHING, **options})
-        self.ids, self.connections, self.chats = MemoryIds(), MemoryConnections(), MemoryChats()
+        self.ids, self.chats = MemoryIds(), MemoryChats()
+        self.connections = connections or MemoryConnections()
         self.engine = SimulatedEngine(folder / "engine", PHONE)
         self.engine._connected = True
         self.engine._modes = set(modes)

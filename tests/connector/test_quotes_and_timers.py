@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.connector.pocket import CHAT, Pocket
-from tests.support.fakes import CONTACT, GROUP, PHONE
+from tests.support.fakes import CONTACT, GROUP, PHONE, MemoryConnections
 from unoapi.errors import MessageRejected, Postponed, SendPostponed
+from unoapi.models.message_keys import MessageKey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,3 +198,21 @@ def test_field_report_x1_what_is_about_a_message_that_is_just_leaving_waits_for_
 
     assert pocket.sent()[0]["id"] in str(left)
     assert pocket.statuses()[-1]["status"] == "deleted"
+
+
+class ResultOnTheWay(MemoryConnections):
+    """The result of a message comes after its key was asked for, before whether it is awaited is."""
+
+    def is_awaited(self, phone: str, command_id: str) -> bool:
+        self.settle(phone, command_id, key=MessageKey("3EB0OUT", f"{CONTACT}@s.whatsapp.net", from_me=True))
+        return super().is_awaited(phone, command_id)
+
+
+@pytest.mark.parametrize("message", ABOUT, ids=["quote", "reaction"])
+def test_field_report_x1_a_result_that_comes_just_now_is_seen(tmp_path: Path, message: dict[str, Any]) -> None:
+    pocket = Pocket(tmp_path, connections=ResultOnTheWay())
+    pocket.connections.expect(PHONE, "wamid.OUT", within_s=60)
+
+    left = pocket.send("wamid.NEXT", **message)
+
+    assert "3EB0OUT" in str(left)

@@ -126,6 +126,15 @@ def test_a_result_ends_the_wait_for_it(connections: AnyConnections) -> None:
     assert connections.give_up(PHONE, "c") is False, "it has come"
 
 
+def test_who_sees_that_a_result_has_come_sees_the_key_of_its_message(connections: AnyConnections) -> None:
+    connections.expect(PHONE, "wamid.1", within_s=60)
+
+    connections.settle(PHONE, "wamid.1", key=MessageKey("3EB0", "1@s.whatsapp.net", from_me=True))
+
+    assert connections.is_awaited(PHONE, "wamid.1") is False
+    assert connections.key(PHONE, "wamid.1") == MessageKey("3EB0", "1@s.whatsapp.net", from_me=True)
+
+
 def test_a_wait_that_was_given_up_says_so_to_a_late_result(connections: AnyConnections) -> None:
     connections.expect(PHONE, "c", within_s=60)
 

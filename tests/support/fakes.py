@@ -866,8 +866,10 @@ class MemoryConnections:
         self._ensure_there()
         self._waits[phone, command_id] = False
 
-    def settle(self, phone: str, command_id: str) -> bool:
+    def settle(self, phone: str, command_id: str, *, key: MessageKey | None = None) -> bool:
         self._ensure_there()
+        if key is not None:
+            self._keys[phone, command_id] = key
         return self._waits.pop((phone, command_id), False)
 
     def is_awaited(self, phone: str, command_id: str) -> bool:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 WAIT_FOR_STORE_MS = 5000
-UNKNOWN_WAIT_MS = 1000
+UNKNOWN_WAIT_MS, LONGEST_UNKNOWN_WAIT_MS = 1000, 60_000
 """A command on a message of ours that is not known waits so long at first, then ever longer: it may not have left."""
 UPLOAD_FAILED = 131053
 """Meta's code for a file that could not be had from its address."""
@@ -143,7 +143,7 @@ def command(
         # While the phone is away both wait, and come back in any order.
         if not job.message_id.startswith(OWN_IDS) or too_old(job, max_age_s=max_age_s):
             raise
-        after_ms = max(UNKNOWN_WAIT_MS, (now_ms() - job.accepted_at_ms) // 2)
+        after_ms = min(max(UNKNOWN_WAIT_MS, (now_ms() - job.accepted_at_ms) // 2), LONGEST_UNKNOWN_WAIT_MS)
         raise Postponed("the message that it is about may not have left yet", after_ms=after_ms) from error
 
 

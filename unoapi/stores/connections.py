@@ -11,7 +11,7 @@ from unoapi.models.jobs import now_ms
 from unoapi.models.message_keys import MessageKey
 
 if TYPE_CHECKING:
-    from unoapi.stores.redis import RedisClient
+    from unoapi.stores.redis import Command, RedisClient
 
 CHANNEL = "unoapi-broadcast"
 """The channel for front ends: `{"phone", "type", "content"}`."""
@@ -79,9 +79,8 @@ class RedisConnections:
         self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""
     ) -> None:
         """Save the key of a message. Never raises, never waits."""
-        values = [theirs or message_id, chat.removesuffix(PERSON), int(from_me), participant.removesuffix(PERSON)]
-        text = json.dumps(values if participant else values[:3], separators=(",", ":"))
-        self._redis.post(("SET", _message_key(phone, message_id), text, "EX", self._ttl_s))
+        key = MessageKey(theirs or message_id, chat, participant, from_me)
+        self._redis.post(self._saving(phone, message_id, key))
 
     def key(self, phone: str, message_id: str) -> MessageKey | None:
         """The key of a message, if it is known. Raises StoreUnavailable."""
@@ -95,9 +94,13 @@ class RedisConnections:
         """Note that a command's result is awaited. Raises StoreUnavailable."""
         self._redis.call(("SET", _wait_key(phone, command_id), WAITED, "EX", 2 * within_s + DAY_S))
 
-    def settle(self, phone: str, command_id: str) -> bool:
-        """Note that the result came. True when the wait for it was given up before. Raises StoreUnavailable."""
-        (waiting,) = self._redis.call(("GETDEL", _wait_key(phone, command_id)))
+    def settle(self, phone: str, command_id: str, *, key: MessageKey | None = None) -> bool:
+        """Note that the result came, and the key of the message that left. Raises StoreUnavailable.
+
+        True when the wait for it was given up before. Who sees that nothing is awaited any more sees the key, too.
+        """
+        first = () if key is None else (self._saving(phone, command_id, key),)
+        *_, waiting = self._redis.call(*first, ("GETDEL", _wait_key(phone, command_id)))
         return bool(waiting == GIVEN_UP)
 
     def is_awaited(self, phone: str, command_id: str) -> bool:
@@ -125,6 +128,11 @@ class RedisConnections:
         except StoreUnavailable:
             return True
         return first in (None, call_id)
+
+    def _saving(self, phone: str, message_id: str, key: MessageKey) -> Command:
+        values = [key.id, key.chat.removesuffix(PERSON), int(key.from_me), key.participant.removesuffix(PERSON)]
+        text = json.dumps(values if key.participant else values[:3], separators=(",", ":"))
+        return "SET", _message_key(phone, message_id), text, "EX", self._ttl_s
 
 
 def _read_key(stored: Any) -> MessageKey:

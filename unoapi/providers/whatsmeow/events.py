@@ -24,6 +24,7 @@ from unoapi.models.connector.events import (
 )
 from unoapi.models.identity import Identity
 from unoapi.models.jobs import computed_id, now_ms
+from unoapi.models.message_keys import MessageKey
 from unoapi.models.text import mended
 from unoapi.providers.whatsmeow import session_notices as notices
 from unoapi.providers.whatsmeow.group_events import group_events
@@ -212,17 +213,13 @@ def _party_of(told: object) -> Party:
 def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: Connections | None) -> list[Event]:
     if connections is not None:
         # Without it the wait for this result would end in a failed status: the result waits for Redis instead.
-        given_up = connections.settle(phone, result.command_id)
+        given_up = connections.settle(phone, result.command_id, key=_key_of(result))
         if given_up and result.status == "failed":
             return []  # the client got a failed status when the wait ended
     if result.wa_id and (result.silent or result.deleted):
         ids.remember_ours(phone, theirs=result.wa_id, ours=result.about or f"{UNKNOWN_TO_CLIENTS}{result.command_id}")
     elif result.wa_id:
         ids.remember_ours(phone, theirs=result.wa_id, ours=result.command_id)
-        if connections is not None:
-            chat = result.chat or result.to
-            theirs = result.edited or result.wa_id
-            connections.remember_key(phone, result.command_id, chat=chat, from_me=True, theirs=theirs)
     if result.silent or (result.deleted and result.status != "sent"):
         return []  # nobody was told of this message
     failure = None
@@ -244,6 +241,13 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
             tracker=ids.marks(phone, [about]).get(about),
         )
     ]
+
+
+def _key_of(result: SendResult) -> MessageKey | None:
+    """The key of a message that left and that its client knows."""
+    if not result.wa_id or result.silent or result.deleted:
+        return None
+    return MessageKey(result.edited or result.wa_id, result.chat or result.to, from_me=True)
 
 
 def _read_marks(message: ReceivedMessage, session: Session) -> list[ConnectorCommand]:

@@ -190,6 +190,8 @@ class WhatsmeowProvider:
     def _key(self, phone: str, message_id: str) -> MessageKey | None:
         """The key of a message. Raises Postponed while it is not known because the message is just leaving."""
         key = self._connections.key(phone, message_id)
-        if key is None and message_id.startswith(OWN_IDS) and self._connections.is_awaited(phone, message_id):
+        if key is not None or not message_id.startswith(OWN_IDS):
+            return key
+        if self._connections.is_awaited(phone, message_id):
             raise Postponed("the message that it is about is just leaving", after_ms=LEAVING_MS)
-        return key
+        return self._connections.key(phone, message_id)  # its result may have come between the two questions
