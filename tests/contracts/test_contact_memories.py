@@ -325,6 +325,14 @@ def test_sessions_of_the_node_version_are_found(redis_client: RedisClient, raw_r
     assert [session.phone for session in directory.all()] == [PHONE, OTHER]
 
 
+def test_what_is_too_long_for_an_id_is_not_kept_in_memory(redis_client: RedisClient) -> None:
+    directory = RedisSessionDirectory(redis_client, sessions_on(redis_client))
+
+    assert directory.phones_of("1" * 65) == ("1" * 65,)
+    assert directory.phones_of("1" * 64) == ("1" * 64,)
+    assert list(directory._nodes) == ["1" * 64]
+
+
 def test_options_that_are_not_valid_count_as_absent(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
     stored(raw_redis, PHONE, provider="sandbox", ignoreGroupMessages="perhaps", autoRestartMs=-5, label="shop")
 

@@ -476,3 +476,13 @@ def test_what_may_be_another_numbers_waits_while_nobody_can_say(api: Api, post: 
     assert answer.status_code == 200, answer.text
     jobs = taken(api)
     assert (events(jobs), [job.message_id for job in kept(jobs)]) == ([], ["wamid.B"])
+
+
+def test_a_tenant_has_no_ids_looked_up_by_what_its_events_name(api: Api) -> None:
+    directory: Any = api.uno.directory
+
+    answer = api.post(f"{ALL}/{PHONE}", callback(change("4711", messages=[text()])), token=f"{TOKEN}-{PHONE}")
+
+    assert answer.status_code == 200, answer.text
+    assert events(taken(api)) == [(PHONE, "message", "wamid.A")]
+    assert "4711" not in directory._nodes

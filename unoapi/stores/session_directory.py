@@ -25,6 +25,8 @@ RELOAD_S = 10.0
 """All are read again after so long, also when none was changed by us: somebody may write into Redis by hand."""
 COUNTED_S = 30.0
 """A count for Prometheus may be so old."""
+MAX_NODE_CHARS = 64
+"""No id is longer. Callers name ids in bodies of callbacks, too: what is cached of them must not fill the memory."""
 MISSED_S, LONGEST_PAUSE_S = 0.05, 1.0
 PAUSE_RATIO = 20
 """A token that was not found may have been registered just now, so all sessions are read again; but anybody may send
@@ -52,7 +54,7 @@ class RedisSessionDirectory:
 
         An unknown id stands for itself: it may be a phone that the environment serves. Never raises.
         """
-        if self._sessions.is_known(node):
+        if self._sessions.is_known(node) or len(node) > MAX_NODE_CHARS:
             return (node,)
         cached = self._nodes.get(node)
         if cached is not None and time.monotonic() - cached[0] < FRESH_S:
