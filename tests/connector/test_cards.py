@@ -299,9 +299,33 @@ def test_a_contact_with_an_invisible_name_is_called_as_its_message_says() -> Non
     assert read_card(card("FN:\u3164"), name="Ana")["name"]["formatted_name"] == "Ana"
 
 
+def test_encoded_signs_separate_no_parts() -> None:
+    contact = read_card(
+        card(
+            "N;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:=53=69=6C=76=61=2C=20=44=72=2E;=41=6E=61;;;",
+            "ADR;HOME;ENCODING=QUOTED-PRINTABLE:;;=52=75=61=20=41=3B=20=33;=52=69=6F;;;",
+            version="2.1",
+        )
+    )
+
+    assert (contact["name"]["last_name"], contact["name"]["first_name"]) == ("Silva, Dr.", "Ana")
+    assert contact["addresses"] == [{"street": "Rua A; 3", "city": "Rio", "type": "HOME"}]
+
+
+def test_the_scheme_of_a_phone_may_be_in_capitals() -> None:
+    (phone,) = read_card(card("FN:A", "TEL;VALUE=uri:TEL:+5511999990000;ext=1", version="4.0"))["phones"]
+
+    assert phone == {"phone": "+5511999990000", "wa_id": "5511999990000"}
+
+
 @pytest.mark.parametrize(
-    "line", ["TEL;A" + "," * 400, 'TEL;A="' + '",' * 400, "N:" + "\\" * 9000, "TEL;X-CUSTOM(" * 400]
-)
+    "line",
+    [
+        "TEL;A" + "," * 400, 'TEL;A="' + '",' * 400, "N:" + "\\" * 9000, "TEL;X-CUSTOM(" * 400, "N:" + "A" * 2_000_000,
+        "N;QUOTED-PRINTABLE" + ";A" * 20_000 + ":" + ";" * 20_000,
+    ],
+    ids=["commas", "quotes", "backslashes", "labels", "a long part", "parts and parameters"],
+)  # fmt: skip
 def test_no_line_takes_longer_than_its_length(line: str) -> None:
     began = time.monotonic()
 

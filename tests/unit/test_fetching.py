@@ -295,6 +295,8 @@ def zipped(mime_type: str) -> bytes:
         (b"\x00\x00\x00\x18ftypavis\x00\x00\x00\x00msf1", "image/avif"),
         (zipped("application/vnd.oasis.opendocument.text"), "application/vnd.oasis.opendocument.text"),
         (zipped("application/epub+zip"), "application/epub+zip"),
+        (zipped("application/vnd.oasis.opendocument.text\n"), "application/vnd.oasis.opendocument.text"),
+        (zipped("application/vnd.oasis.opendocument.<script>"), "application/zip"),
         (zipped("text/x"), "application/zip"),
     ],
 )

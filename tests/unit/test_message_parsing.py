@@ -212,6 +212,12 @@ def test_what_clients_that_fill_in_every_field_leave_empty_is_not_there(blank: d
     assert not any(nothing in serialise(wire) for nothing in ('""', "{}", "null"))
 
 
+def test_an_empty_text_beside_the_message_that_is_replied_to_takes_nothing_away() -> None:
+    message = parse_message({"to": CONTACT, "text": {"body": "x"}, "context": {"message_id": "wamid.Q", "text": ""}})
+
+    assert message.to_wire()["context"]["message_id"] == "wamid.Q"
+
+
 def test_graph_s_own_spelling_of_the_product_is_taken() -> None:
     wire = parse_message({"messaging_product": "WHATSAPP", "to": CONTACT, "text": {"body": "x"}}).to_wire()
 

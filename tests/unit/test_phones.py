@@ -89,6 +89,13 @@ def test_field_report_14_a_number_without_its_area_is_refused(written: str) -> N
         read_address(written, own="5511999990000")
 
 
+@pytest.mark.parametrize("written", ["35209275", "3520-9275", "47002496"])
+def test_field_report_14_a_number_without_its_area_becomes_none_of_another_country(written: str) -> None:
+    """Not as one that has a zero behind that country's code, either."""
+    with pytest.raises(ValueError, match="it lacks the codes of its country and its area"):
+        read_address(written, own="5511999990000")
+
+
 @pytest.mark.parametrize("written", ["33334444", "999990000"])
 def test_field_report_14_without_a_country_of_the_session_nothing_is_known_to_be_missing(written: str) -> None:
     assert read_address(written) == written

@@ -116,8 +116,9 @@ def _is_words(head: bytes) -> bool:
 
 def _type_in_zip(head: bytes) -> str:
     named = head[38:100].partition(b"PK")[0].decode("ascii", "ignore") if head[30:38] == b"mimetype" else ""
+    named = plain_mime_type(named.strip())
     if named == BOOK or named.startswith(OPEN_DOCUMENT):
-        return plain_mime_type(named)
+        return named
     return next((mime_type for part, mime_type in OFFICE_PARTS.items() if part in head), ZIP)
 
 

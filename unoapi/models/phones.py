@@ -114,7 +114,7 @@ def read_address(written: str, *, own: str = "") -> str:
         return f"{digits}@{GROUP}"
     if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
         raise ValueError(f"must be a phone number in international form: {MIN_DIGITS} to {MAX_DIGITS} digits")
-    others = [(bare, "") for code_first, region in readings if not region for bare in _without_marks(code_first)]
+    others = _marked_readings(digits, readings, own=own)
     number = next(filter(None, (_planned(*reading) for reading in dict.fromkeys([*readings, *others]))), "")
     if not number and not at and not digits.startswith("0") and LOCAL_DIGITS <= len(digits) < _national_digits(own):
         raise ValueError("must be a phone number in international form: it lacks the codes of its country and its area")
@@ -175,6 +175,16 @@ def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]]]:
     if digits.startswith("0") or text.startswith("("):
         return digits, [national, international]
     return digits, [international, *([national] if len(digits) <= _longest_national(own) else [])]
+
+
+def _marked_readings(digits: str, readings: list[tuple[str, str]], *, own: str) -> list[tuple[str, str]]:
+    """The international readings without national marks.
+
+    None for what is so short, and has no plus: it is of the session's own country, or lacks its area.
+    """
+    if (digits, region_of(own)) in readings and len(digits) <= _national_digits(own):
+        return []
+    return [(bare, "") for code_first, region in readings if not region for bare in _without_marks(code_first)]
 
 
 def _without_marks(digits: str) -> list[str]:

@@ -26,6 +26,7 @@ BLANK: tuple[Any, ...] = ("", {})
 """What clients that fill in every field send for what is not there."""
 BLANK_FIELDS = frozenset({"context", "footer", "header", "preview_url", "ttl", "voice"})
 """The fields of a message, and of its object, that are a number, a flag or an object: an empty text is none."""
+WORDS = ("header", "footer")
 
 
 def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> OutboundMessage:
@@ -63,7 +64,8 @@ def _without_blanks(document: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _filled(part: dict[str, Any]) -> dict[str, Any]:
-    blank = [name for name in BLANK_FIELDS & part.keys() if part[name] in BLANK or _has_no_words(part[name])]
+    blank = [name for name in BLANK_FIELDS & part.keys() if part[name] in BLANK]
+    blank += [name for name in WORDS if _has_no_words(part.get(name))]
     return {name: value for name, value in part.items() if name not in blank} if blank else part
 
 

@@ -10,6 +10,7 @@ import binascii
 import quopri
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.phones import digits_of, is_valid, read_address
@@ -30,7 +31,10 @@ BIRTHDAY = re.compile(r"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})(T.{0,40})?")
 NO_YEAR = "X-APPLE-OMIT-YEAR"
 """The parameter of a birthday whose year is made up."""
 INTERNATIONAL = re.compile(r"\+[0-9 ().-]+")
-LINE = re.compile(r"(?:([\w-]{1,64})\.)?([\w-]{1,64})((?:\"[^\"]*+\"|[^\":])*+(?=:)|[^:]*):(.*)", re.DOTALL | re.ASCII)
+SCHEME = re.compile(r"tel:", re.IGNORECASE)
+LINE = re.compile(
+    r"(?:([\w-]{1,64}+)\.)?([\w-]{1,64}+)((?:\"[^\"]*+\"|[^\":])*+(?=:)|[^:]*+):(.*)", re.DOTALL | re.ASCII
+)
 """Group, name, parameters, value. A colon in quotes belongs to the parameters."""
 PARAMETER = re.compile(r"(?:\"[^\"]*+\"|[^;])++")
 VALUE_OF_PARAMETER = re.compile(r"\"([^\"]*+)\"|([^,\"]++)")
@@ -61,16 +65,22 @@ class Line:
     @property
     def value(self) -> str:
         """What stands behind the colon, decoded; escapes are still there."""
-        encodings = {word.upper() for word in (*self.words, *self.params.get("ENCODING", []))}
+        return self._plain(self.written)
+
+    @cached_property
+    def _encodings(self) -> set[str]:
+        return {word.upper() for word in (*self.words, *self.params.get("ENCODING", []))}
+
+    def _plain(self, written: str) -> str:
         charset = "".join(self.params.get("CHARSET", [])[:1])
-        if QUOTED_PRINTABLE in encodings:
-            return _decoded(quopri.decodestring(self.written.encode("utf-8", "replace")), charset)
-        if encodings & BASE64:
+        if QUOTED_PRINTABLE in self._encodings:
+            return _decoded(quopri.decodestring(written.encode("utf-8", "replace")), charset)
+        if self._encodings & BASE64:
             try:
-                return _decoded(base64.b64decode("".join(self.written.split()), validate=True), charset)
+                return _decoded(base64.b64decode("".join(written.split()), validate=True), charset)
             except (binascii.Error, ValueError):
                 pass
-        return self.written
+        return written
 
     @property
     def text(self) -> str:
@@ -78,14 +88,15 @@ class Line:
         return _text(self.value)
 
     def parts(self, separator: str = " ") -> list[str]:
-        """The parts of a value that has some; `separator` stands between several values of one."""
-        parts = [""]
-        for piece in ESCAPED_OR_ONE.findall(self.value):
-            if piece == ";":
-                parts.append("")
-            else:
-                parts[-1] += separator if piece == "," else piece
-        return [" ".join(_text(part).split(" ")) for part in parts]
+        """The parts of a value that has some; `separator` stands between several values of one.
+
+        In quoted-printable what is encoded separates nothing: Android writes each part by itself, its signs encoded.
+        """
+        if QUOTED_PRINTABLE in self._encodings and ";" in self.written:
+            return [_text(self._plain("".join(part))) for part in _parted(self.written)]
+        return [
+            _text("".join(separator if piece == "," else piece for piece in part)) for part in _parted(self.value)
+        ]
 
 
 NOTHING = Line(group="", name="", params={}, words=[], written="")
@@ -212,6 +223,17 @@ def _parsed(group: str, name: str, parameters: str, value: str) -> Line:
     return Line(group=group, name=name.replace("_", "-").upper(), params=params, words=words, written=value)
 
 
+def _parted(value: str) -> list[list[str]]:
+    """The signs of each part of a value, with their escapes."""
+    parts: list[list[str]] = [[]]
+    for piece in ESCAPED_OR_ONE.findall(value):
+        if piece == ";":
+            parts.append([])
+        else:
+            parts[-1].append(piece)
+    return parts
+
+
 def _names(line: Line) -> dict[str, str]:
     return _named(line.parts(), NAME_PARTS)
 
@@ -233,7 +255,9 @@ def _organisation(first: dict[str, Line]) -> dict[str, str]:
 
 
 def _phone(line: Line) -> dict[str, str]:
-    number = line.text.removeprefix("tel:").partition(";")[0].strip()
+    text = line.text
+    scheme = SCHEME.match(text)
+    number = text[scheme.end() if scheme else 0 :].partition(";")[0].strip()
     written = ""
     if number.startswith(("+", "00")) or is_valid(digits_of(number)):
         written = _phone_in(number) or (digits_of(number) if INTERNATIONAL.fullmatch(number) else "")
