@@ -173,7 +173,14 @@ def test_a_tenants_proxy_on_the_inner_network_is_not_used_the_operators_is(liste
     assert len(proxy.requests) == 1
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "http://169.254.169.254/latest", "http://[::1]/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9/x", "http://169.254.169.254/latest", "http://[::1]/x", "http://2852039166/",
+        "http://0xa9fea9fe/", "http://127.1/", "http://%31%36%39.254.169.254/", "http://%6cocalhost/",
+        "http://169\u3002254\u3002169\u3002254/",
+    ],
+)  # fmt: skip
 def test_no_proxy_is_asked_for_an_inner_address(listen: Listen, url: str) -> None:
     proxy = listen(OK)
 

@@ -1,7 +1,7 @@
 """Which addresses a tenant may make us connect to: the public internet, and what the operator allows.
 
 The address is checked when the connection is made, so that a name cannot resolve to something else after the check.
-Host forms such as octal, decimal and hexadecimal are left to the resolver: the address that it gives is checked.
+Host forms such as octal, decimal and hexadecimal are read by the resolver: the address that it gives is checked.
 
 One guard serves all such addresses. `refusal(url)` gives an early answer to whoever configures an address;
 `socket_opener(url)`, pycurl's OPENSOCKETFUNCTION, is the guarantee. It is called for new connections only, so a
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pycurl
 
@@ -74,12 +75,14 @@ class AddressGuard:
     def refusal(self, url: str, *, ip: str | None = None) -> str:
         """Why this address may not be called, with the setting that allows it; empty when it may.
 
-        Without `ip` only a host that is written as an address can be checked.
+        Without `ip` only a host that is written as an address can be checked, in each form that libcurl reads as one.
         """
         origin = origin_of(url)
         if origin is None:
             return "the address is not valid"
         _, host, port = origin
+        if not ip:
+            host = _as_read(host)
         address = _address(ip or host)
         if address is None:
             return f"{ip} is no address of the internet" if ip else self._local_name(host)
@@ -193,6 +196,16 @@ def _address(text: str) -> Address | None:
     except ValueError:
         return None
     return _inner(address)
+
+
+@lru_cache(maxsize=1024)
+def _as_read(host: str) -> str:
+    """A host as libcurl and resolvers read it: without encoded signs, and an address that is one number with dots."""
+    plain = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").lower()
+    try:
+        return socket.inet_ntoa(socket.inet_aton(plain))
+    except (OSError, UnicodeError):
+        return plain
 
 
 def _inner(address: Address) -> Address:
