@@ -224,3 +224,28 @@ def test_field_report_42_a_received_file_that_names_no_type_has_that_of_its_byte
     file: Any = job.event["data"]["content"]
     assert (file["mime_type"], file["media"]["key"]) == (known, "1")
     assert saved == [(known, filename)]
+
+
+class SoundEngine(SimulatedEngine):
+    """Each file is a sound in an MP4."""
+
+    def download(self, descriptor: dict[str, Any]) -> bytes:  # noqa: ARG002 (the interface)
+        return b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00isom"
+
+
+def test_field_report_42_a_received_sound_in_a_container_of_films_is_a_sound(outbox: Outbox, tmp_path: Path) -> None:
+    queues = MemoryPublisher(TOPOLOGY)
+    publisher = OutboxPublisher(
+        outbox=outbox, publisher=queues, engine=SoundEngine(tmp_path / "engine", PHONE),
+        source=EventSource(PHONE, "server", "simulated"), save_file=lambda *_: {"key": "1"},
+    )  # fmt: skip
+    media = {"state": "pending", "descriptor": {"media_type": "audio"}}
+    writes(outbox, "file", {"kind": "audio", "mime_type": "", "media": media})
+    publisher.start()
+
+    eventually(lambda: queues.depth(EVENTS) == 1, what="the file")
+    publisher.stop(5)
+
+    (job,) = queues.jobs(EVENTS)
+    file: Any = job.event["data"]["content"]
+    assert file["mime_type"] == "audio/mp4"

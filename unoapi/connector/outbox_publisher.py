@@ -355,7 +355,8 @@ def _type_of(content: dict[str, Any], data: bytes) -> str:
     said = str(content.get("mime_type") or "")
     if said.partition(";")[0].strip().lower() not in VAGUE:
         return said
-    return known_type(data[:HEAD_BYTES], served="", name=str(content.get("filename") or ""))
+    kind, name = str(content.get("kind") or ""), str(content.get("filename") or "")
+    return known_type(data[:HEAD_BYTES], served="", name=name, kind=kind)
 
 
 def addresses_of(chat: object) -> set[str]:

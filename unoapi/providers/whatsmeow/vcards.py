@@ -94,9 +94,7 @@ class Line:
         """
         if QUOTED_PRINTABLE in self._encodings and ";" in self.written:
             return [_text(self._plain("".join(part))) for part in _parted(self.written)]
-        return [
-            _text("".join(separator if piece == "," else piece for piece in part)) for part in _parted(self.value)
-        ]
+        return [_text("".join(separator if piece == "," else piece for piece in part)) for part in _parted(self.value)]
 
 
 NOTHING = Line(group="", name="", params={}, words=[], written="")
