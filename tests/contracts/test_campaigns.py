@@ -206,6 +206,14 @@ def test_who_opted_out_is_known_by_every_form_of_the_number(campaigns: Campaigns
     assert campaigns.opted_out(PHONE, [CONTACT]) == set()
 
 
+@pytest.mark.parametrize("written", ["5215512345678", "525512345678"])
+def test_who_is_taken_off_the_list_is_off_in_both_forms_of_a_number(campaigns: Campaigns, written: str) -> None:
+    campaigns.opt_out(PHONE, ["5215512345678"])
+
+    assert campaigns.opt_in(PHONE, [written]) == 1
+    assert campaigns.opted_out(PHONE, ["5215512345678", "525512345678"]) == set()
+
+
 def test_a_list_of_opt_outs_is_read_in_pages(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
     campaigns = RedisCampaigns(redis_client, ttl_s=1000)
     raw_redis.zadd(f"unoapi-opt-outs:{PHONE}", {f"55119{number:08}": number for number in range(2500)})

@@ -34,7 +34,7 @@ from unoapi.models.chats import NO_CHAT, Chat, last_of
 from unoapi.models.claims import Claim, Predecessor, Turn
 from unoapi.models.cloud_api.events import Event, contact, message_event, status_event
 from unoapi.models.connector.events import STATUS_WORDS, PairingCode, QrCode, SessionState
-from unoapi.models.contacts import contact_key
+from unoapi.models.contacts import contact_key, contact_keys
 from unoapi.models.dead_letters import PASSED_OVER, STAYING, UNBOUNDED, DeadLetterResult, DeadLetterWalk
 from unoapi.models.endpoints import LOOK_BEGUN, LOOK_ENDED, DeliveryState, Endpoint, EndpointChange, Holding, Permit
 from unoapi.models.first_look import FirstLook
@@ -1270,7 +1270,8 @@ class MemoryCampaigns:
 
     def opt_in(self, phone: str, contacts: Sequence[str]) -> int:
         self._ask()
-        return sum(self.out.get(phone, {}).pop(contact_key(one), None) is not None for one in contacts)
+        out = self.out.get(phone, {})
+        return sum(out.pop(key, None) is not None for one in contacts for key in contact_keys(one))
 
     def opted_out(self, phone: str, contacts: Sequence[str]) -> set[str]:
         self._ask()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from unoapi.models.identity import other_form
 from unoapi.models.phones import MAX_WRITTEN_CHARS, read_address, with_ninth_digit
 
 MIN_PHONE_DIGITS = 8
@@ -15,6 +16,13 @@ def contact_key(written: str) -> str:
     What is neither a number nor the address of a chat stays as it is, without spaces around it.
     """
     return _key_of_short(written) if len(written) <= MAX_WRITTEN_CHARS else _key_of(written)
+
+
+def contact_keys(written: str) -> tuple[str, ...]:
+    """All keys under which a contact may be remembered: a mobile of Mexico or Argentina has one for each form."""
+    key = contact_key(written)
+    other = other_form(key)
+    return (key, other) if other else (key,)
 
 
 def _key_of(written: str) -> str:

@@ -9,8 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import RequestError, StoreUnavailable
-from unoapi.models.contacts import contact_key
-from unoapi.models.identity import other_form
+from unoapi.models.contacts import contact_key, contact_keys
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class RedisBlacklist:
         Raises RequestError when there would be too many, StoreUnavailable.
         """
         if ttl_s == 0:
-            entries = [_entry(webhook_id, key) for key in _keys_of(contact)]
+            entries = [_entry(webhook_id, key) for key in contact_keys(contact)]
             self._redis.call(*(command for entry in entries for command in _removal(phone, entry)))
             return
         (added,) = self._redis.call(_put(phone, webhook_id, contact, ttl_s))
@@ -104,7 +103,7 @@ class RedisBlacklist:
 
     def unblock(self, phone: str, webhook_ids: Sequence[str], contacts: Sequence[str]) -> None:
         """Unblock users. Raises StoreUnavailable."""
-        keys = [key for contact in contacts for key in _keys_of(contact)]
+        keys = [key for contact in contacts for key in contact_keys(contact)]
         entries = [_entry(webhook_id, contact) for webhook_id in webhook_ids for contact in keys]
         commands = [command for entry in entries for command in _removal(phone, entry)]
         self._redis.call(*commands, ("SREM", _blocked_key(phone), *keys))
@@ -131,13 +130,6 @@ def blocking_keys(phone: str, webhook_ids: Sequence[str], contacts: Sequence[str
 def _put(phone: str, webhook_id: str, contact: str, ttl_s: int) -> Command:
     entry = _entry(webhook_id, contact)
     return ("EVAL", PUT, 2, _entries_key(phone), _key(phone, entry), int(time.time()), MAX_ENTRIES, entry, ttl_s)
-
-
-def _keys_of(contact: str) -> tuple[str, ...]:
-    """All that a contact may be blocked as: who wrote as `521…` is muted under the public form, too."""
-    key = contact_key(contact)
-    other = other_form(key)
-    return (key, other) if other else (key,)
 
 
 def _removal(phone: str, entry: str) -> tuple[Command, Command]:

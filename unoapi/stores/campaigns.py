@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import RequestError
 from unoapi.models.bulk import MAX_CAMPAIGNS, OPEN, RANKS, Campaign
-from unoapi.models.contacts import contact_key
+from unoapi.models.contacts import contact_key, contact_keys
 from unoapi.models.jobs import now_ms
 from unoapi.stores.connections import CHANNEL
 from unoapi.stores.redis import score_pairs
@@ -268,7 +269,8 @@ class RedisCampaigns:
 
     def opt_in(self, phone: str, contacts: Sequence[str]) -> int:
         """Forget that they want none. How many were on the list."""
-        (removed,) = self._redis.call(("ZREM", _opt_outs(phone), *map(contact_key, contacts)))
+        keys = dict.fromkeys(chain.from_iterable(map(contact_keys, contacts)))
+        (removed,) = self._redis.call(("ZREM", _opt_outs(phone), *keys))
         return int(removed)
 
     def opted_out(self, phone: str, contacts: Sequence[str]) -> set[str]:
