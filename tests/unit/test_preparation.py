@@ -436,6 +436,16 @@ def test_field_report_40_the_file_of_a_template_is_prepared_as_one_alone() -> No
     assert file["id"] in shelf.saved
 
 
+def test_a_template_that_names_many_files_holds_no_worker_for_them_all() -> None:
+    web = Web(a_png=picture("PNG"))
+    files = [{"type": "image", "image": {"link": "https://h.test/a.png"}}] * 50
+    template = {"name": "hello", "language": {"code": "en"}, "components": [{"type": "body", "parameters": files}] * 20}
+
+    prepared(web, Shelf(), type="template", template=template)
+
+    assert len(web.asked) == 1
+
+
 def test_a_menu_without_a_file_is_not_prepared() -> None:
     menu = {"type": "button", "body": {"text": "b"}, "action": BUTTONS}
     message = parse_message({"to": CONTACT, "type": "interactive", "interactive": menu})

@@ -47,6 +47,8 @@ PHOTOS = ("image/jpeg", "image/png")
 KINDS = ("image", "video", "audio", "sticker")
 PREPARED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "mime_type", "preview", "page_count")
 """The fields that are added to a message's object, for phones only."""
+MAX_FILES = 1
+"""Of a message: a phone shows no more of one. A template may name thousands, each with a server that takes its time."""
 PAGE_BYTES, PAGE_MS = 2 * 1024 * 1024, 8_000
 LINK = re.compile(r"https?://[^\s<>\"']{1,2000}", re.IGNORECASE)
 AFTER_LINK = ".,;:!?*_~\u2026\u3002\uff0c\u3001\uff01\uff1f\u201d\u2019\u00bb\u200b\u200e\u200f\u2060\ufeff"
@@ -116,7 +118,7 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
             if isinstance(message, TextMessage):
                 preview = preview_of(message.text.body, work.folder, downloader=downloader, tools=tools)
                 document["text"]["preview"] = preview
-            for kind, item in kinds_of_files(document):
+            for kind, item in kinds_of_files(document)[:MAX_FILES]:
                 _fetch(item, work.source, job.phone, files, index, downloader, timeout_ms)
                 as_voice = voice and kind == "audio" and (always_voice or item.get("voice") is True)
                 made = work.done(kind, item, as_voice=as_voice, for_phone=for_phone)
