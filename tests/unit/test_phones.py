@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from unoapi.models.phones import (
@@ -110,6 +110,9 @@ def test_field_report_14_no_country_begins_with_zero(written: str) -> None:
 WRITTEN = st.text(st.sampled_from("0123456789+-() .@:x\u200e\u2013\uff15") | st.characters(), max_size=30)
 
 
+@example("310010000", "")
+@example("86039503399", "5500000000000")
+@example("+549091525233020", "")
 @given(
     WRITTEN | st.from_regex(r"[+0(]?[0-9]{2,4}[) -]{0,2}[0-9]{3,5}[ -]?[0-9]{4}", fullmatch=True),
     st.sampled_from(["", "5511999990000", "12015550100", "442079460000", "39061234567", "5500000000000", "99999"]),

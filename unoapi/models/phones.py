@@ -25,6 +25,8 @@ the device that Meta runs for a number with its Cloud API."""
 LIDS = frozenset({LID, "hosted.lid"})
 STATUS_POSTS = "status@broadcast"
 MIN_DIGITS, MAX_DIGITS = 5, 20
+LONGEST_NATIONAL = 12
+"""Digits of a number without its country's code."""
 TWICE_MARKED = 15
 """Of a mobile of Argentina with both of its marks."""
 LOCAL_DIGITS = 8
@@ -109,12 +111,15 @@ def read_address(written: str, *, own: str = "") -> str:
         return _chat(user, host)
     if not at and OLD_GROUP.fullmatch(user):
         return f"{user}@{GROUP}"
-    digits, readings = _readings(DEVICE.sub("", user) if at else user, own="" if at else own)
+    digits, readings, is_marked = _readings(DEVICE.sub("", user) if at else user, own="" if at else own)
     if not at and NEW_GROUP.fullmatch(digits):
         return f"{digits}@{GROUP}"
     if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
         raise ValueError(f"must be a phone number in international form: {MIN_DIGITS} to {MAX_DIGITS} digits")
-    others = _marked_readings(digits, readings, own=own)
+    # Without a plus it may be of the session's own country, unless it is too long; and it is read again without that.
+    is_whole = is_marked or len(digits) > LONGEST_NATIONAL
+    international = [whole for whole, region in readings if is_whole and not region]
+    others = [(bare, "") for whole in international if (bare := _without_marks(whole)) != whole]
     number = next(filter(None, (_planned(*reading) for reading in dict.fromkeys([*readings, *others]))), "")
     if not number and not at and not digits.startswith("0") and LOCAL_DIGITS <= len(digits) < _national_digits(own):
         raise ValueError("must be a phone number in international form: it lacks the codes of its country and its area")
@@ -152,10 +157,11 @@ def _chat(user: str, host: str) -> str:
     return f"{user}@{host}"
 
 
-def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]]]:
+def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]], bool]:
     """The digits, and how they may be read, the likeliest first: digits, and the country whose form it is, if any.
 
-    `+` and `00` mark an international form, an area in brackets or a 0 in front a national one.
+    `+` and `00` mark an international form, which the last value tells; an area in brackets or a 0 in front a national
+    one.
     """
     if whole := FROM_A_SPREADSHEET.fullmatch(text):
         text = whole[1]
@@ -168,31 +174,20 @@ def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]]]:
     if region == "MX" and kept == digits:
         digits = kept = FORMER_MEXICAN_PREFIX.sub("", digits)
     if digits.startswith("00"):
-        return digits[2:], [(digits[2:], ""), *([] if kept != digits else [(digits, region)])]
+        return digits[2:], [(digits[2:], ""), *([] if kept != digits else [(digits, region)])], True
     if kept != digits:
-        return digits, [(digits, "")]
+        return digits, [(digits, "")], True
     national, international = (digits, region), (digits, "")
     if digits.startswith("0") or text.startswith("("):
-        return digits, [national, international]
-    return digits, [international, *([national] if len(digits) <= _longest_national(own) else [])]
+        return digits, [national, international], False
+    return digits, [international, *([national] if len(digits) <= _longest_national(own) else [])], False
 
 
-def _marked_readings(digits: str, readings: list[tuple[str, str]], *, own: str) -> list[tuple[str, str]]:
-    """The international readings without national marks.
-
-    None for what is so short, and has no plus: it is of the session's own country, or lacks its area.
-    """
-    if (digits, region_of(own)) in readings and len(digits) <= _national_digits(own):
-        return []
-    return [(bare, "") for code_first, region in readings if not region for bare in _without_marks(code_first)]
-
-
-def _without_marks(digits: str) -> list[str]:
-    """An international number without what belongs to its national form alone, if it has any of that."""
-    code = next((digits[:size] for size in (1, 2, 3) if digits[:size] in COUNTRY_CODES), "")
-    without_zero = [code + digits[len(code) + 1 :]] if code and digits[len(code) :].startswith("0") else []
-    without_marks = (MARKED_MEXICAN.sub("52", digits), MARKED_ARGENTINE.sub("54", digits))
-    return [*(bare for bare in without_marks if bare != digits), *without_zero]
+def _without_marks(digits: str) -> str:
+    """An international number without what belongs to its national form alone."""
+    bare = MARKED_ARGENTINE.sub("54", MARKED_MEXICAN.sub("52", digits))
+    code = next((bare[:size] for size in (1, 2, 3) if bare[:size] in COUNTRY_CODES), "")
+    return code + bare[len(code) :].lstrip("0") if code else bare
 
 
 def _is_surely_international(digits: str, own: str) -> bool:
