@@ -8,6 +8,7 @@ import io
 import json
 import time
 import wave
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import amqp
@@ -289,17 +290,21 @@ def test_what_was_written_before_the_link_comes_as_history_and_can_be_pinned(
     uno: Stack, phone: Phone, hook: Receiver
 ) -> None:
     uno.register([{"id": "crm", "urlAbsolute": hook.url("/hook")}], provider="whatsmeow", ignoreHistoryMessages=False)
-    eventually(lambda: phone.state()["status"] == "online", what="the session with its new option")
-    before = len(phone.sent())
-    phone.receives("3EB0PAST", {"kind": "text", "body": "of last week"}, history=True, history_status="read")
+    before, numbers = len(phone.sent()), count(1)
 
-    eventually(lambda: [value for value in events(hook) if "history" in value], what="the history")
-    (value,) = [value for value in events(hook) if "history" in value]
-    message_id = send(uno, CONTACT, pin={"message_id": "3EB0PAST", "expiration_days": 1})
+    def history() -> list[dict[str, Any]]:
+        """What was told: the process that knows the new option begins a moment after the registration."""
+        content = {"kind": "text", "body": "of last week"}
+        phone.receives(f"3EB0PAST{next(numbers)}", content, history=True, history_status="read")
+        return [value for value in events(hook) if "history" in value]
+
+    value, *_ = eventually(history, every_s=1.0, what="the history")
+    (thread,) = value["history"][0]["threads"]
+    past = thread["messages"][0]
+    message_id = send(uno, CONTACT, pin={"message_id": past["id"], "expiration_days": 1})
     eventually(lambda: "sent" in statuses(hook, message_id), what="the pin")
 
-    (thread,) = value["history"][0]["threads"]
-    assert (thread["id"], thread["messages"][0]["text"]["body"]) == (CONTACT, "of last week")
-    assert messages_with(hook, "3EB0PAST") == []
+    assert (thread["id"], past["text"]["body"]) == (CONTACT, "of last week")
+    assert messages_with(hook, past["id"]) == []
     (pinned,) = phone.sent()[before:]
-    assert pinned["message"]["pinInChatMessage"]["key"]["ID"] == "3EB0PAST"
+    assert pinned["message"]["pinInChatMessage"]["key"]["ID"] == past["id"]
