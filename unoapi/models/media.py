@@ -73,6 +73,11 @@ def plain_filename(text: str) -> str:
     return "".join(char for char in text if char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs")
 
 
+def own_filename(path: str) -> str:
+    """The same of a file that was sent with the folders of its sender's machine before its name, which are left out."""
+    return plain_filename(path).replace("\\", "/").rpartition("/")[2]
+
+
 def ascii_filename(text: str) -> str:
     """The name for who reads no other than ASCII: letters without their accents; a name of its own if none is left.
 

@@ -65,10 +65,9 @@ Africa it belongs to the number."""
 FORMER_MEXICAN_PREFIX = re.compile(r"^(?:01|04[45])(?=[0-9]{10}$)", re.ASCII)
 """What was dialled in Mexico before a number of another area, or of a mobile, until 2019."""
 COUNTRY_CODES = frozenset(f"{code}" for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
-MARKED_MEXICAN = re.compile(r"^52(?:01|04[45])(?=[0-9]{10}$)", re.ASCII)
 MARKED_ARGENTINE = re.compile(r"^549(?=[0-9]{12}$)(?=[0-9]{2,4}15[0-9]{6,8}$)", re.ASCII)
-"""Behind the country's code, where nothing of it is dialled: what Mexico had before a number, and the 9 of Argentina's
-mobiles beside their 15."""
+"""The 9 of Argentina's mobiles beside their 15, which is not dialled with the country's code."""
+MEXICO = "52"
 ZERO_OF_THE_NUMBER = ("39", "378", "379", "225", "229", "241", "242")
 """Countries where a zero behind the code belongs to most numbers: Italy and its neighbours, some of Africa."""
 MOBILE_INFIX = {"AR": 2}
@@ -185,7 +184,9 @@ def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]], bool]
 
 def _without_marks(digits: str) -> str:
     """An international number without what belongs to its national form alone."""
-    bare = MARKED_ARGENTINE.sub("54", MARKED_MEXICAN.sub("52", digits))
+    bare = MARKED_ARGENTINE.sub("54", digits)
+    if bare.startswith(MEXICO):
+        bare = MEXICO + FORMER_MEXICAN_PREFIX.sub("", bare.removeprefix(MEXICO))
     code = next((bare[:size] for size in (1, 2, 3) if bare[:size] in COUNTRY_CODES), "")
     return code + bare[len(code) :].lstrip("0") if code else bare
 

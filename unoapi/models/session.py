@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_camel
 
 from unoapi.models.connector.options import ConnectorOptions
 from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebText
+from unoapi.models.text import figures
 
 MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
@@ -81,7 +82,7 @@ class Webhook(BaseModel):
     @field_validator("token", mode="before")
     @classmethod
     def _numbers_too(cls, value: object) -> object:
-        return _as_text(value)
+        return figures(value)
 
     @field_validator("add_to_black_list_on_outgoing_message_with_ttl")
     @classmethod
@@ -144,7 +145,7 @@ class Session(ConnectorOptions):
     @field_validator("label", mode="before")
     @classmethod
     def _no_label(cls, value: object) -> object:
-        return "" if value is None else _as_text(value)
+        return "" if value is None else figures(value)
 
     @field_validator("webhook_forward", "business_profile", mode="before")
     @classmethod
@@ -196,11 +197,6 @@ class Session(ConnectorOptions):
             if webhook.id == webhook_id:
                 return webhook
         return None
-
-
-def _as_text(value: object) -> object:
-    """A number that stands where a text is meant, as in the Node version's forms and YAML, is its figures."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _valid(current: str, previous: str, until: int | None, now_s: float) -> tuple[str, ...]:

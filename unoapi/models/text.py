@@ -24,6 +24,11 @@ def is_text(text: str) -> bool:
     return CONTROLS.search(text) is None
 
 
+def figures(value: object) -> object:
+    """A number that stands where a text is meant, as in forms, tables and YAML, as its figures; else what it is."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def is_visible(text: str) -> bool:
     """Whether anything of it is seen: not so of spaces, marks of direction and fillers."""
     if text.isascii():

@@ -31,7 +31,7 @@ from unoapi.models.bulk import (
     row_of,
 )
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.identity import other_form
+from unoapi.models.contacts import contact_keys
 from unoapi.models.jobs import (
     AdvanceCampaign,
     Envelope,
@@ -247,16 +247,13 @@ def _rows_queued(  # noqa: PLR0913 (what was found out before)
 def _excluded(first: int, rows: Sequence[GoodRow], context: CampaignContext, *, session: Session) -> dict[int, str]:
     """The rows of contacts who want no campaigns, or are on the blacklist of a webhook."""
     webhooks = [webhook.id for webhook in session.webhooks]
-    named = {row.to: [form for form in (row.to, other_form(row.to)) if form] for row in rows}
-    out = context.campaigns.opted_out(session.phone, list(chain.from_iterable(named.values())))
-    left = {to: forms for to, forms in named.items() if out.isdisjoint(forms)}
+    keys = {row.to: contact_keys(row.to) for row in rows}
+    out = context.campaigns.opted_out(session.phone, list(chain.from_iterable(keys.values())))
+    left = {to: own for to, own in keys.items() if out.isdisjoint(own)}
     blocked = context.blacklist.blocked_by_any(session.phone, webhooks, list(chain.from_iterable(left.values())))
-    marks = {number: OPTED_OUT for number, row in enumerate(rows, start=first) if row.to not in left}
-    return marks | {
-        number: BLACKLISTED
-        for number, row in enumerate(rows, start=first)
-        if row.to in left and not blocked.isdisjoint(left[row.to])
-    }
+    reasons = dict.fromkeys(keys.keys() - left.keys(), OPTED_OUT)
+    reasons |= {to: BLACKLISTED for to, own in left.items() if not blocked.isdisjoint(own)}
+    return {number: reasons[row.to] for number, row in enumerate(rows, start=first) if row.to in reasons}
 
 
 def _files_of(rows: Sequence[GoodRow], campaign: Campaign, context: CampaignContext) -> dict[str, str]:

@@ -21,7 +21,7 @@ from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import MESSAGES, Template
 from unoapi.models.contacts import is_phone
 from unoapi.models.jobs import now_ms
-from unoapi.models.media import MAX_BYTES, UNKNOWN, plain_filename
+from unoapi.models.media import MAX_BYTES, UNKNOWN, own_filename
 from unoapi.models.options import Flag, WebUrl
 from unoapi.services import bulk, bulk_reports
 from unoapi.services import media as media_service
@@ -252,9 +252,8 @@ def _source(phone: str, asked: CampaignRequest) -> dict[str, Any]:
         lines = (json.dumps(row).encode() + b"\n" for row in asked.rows)
         return {"media_id": _save(phone, lines, LINES, "rows.jsonl"), "is_json": True}
     if sent is not None:
-        name = (sent.filename or "").replace("\\", "/").rpartition("/")[2]
         pieces = media_service.pieces_of(sent.stream)
-        return {"media_id": _save(phone, pieces, UNKNOWN, plain_filename(name))}
+        return {"media_id": _save(phone, pieces, UNKNOWN, own_filename(sent.filename or ""))}
     if asked.file is not None and asked.file.link is not None:
         return {"link": f"{asked.file.link}"}
     media_id = media_service.own_id(phone, asked.file.id if asked.file else "")

@@ -15,6 +15,7 @@ from unoapi.models.cloud_api.messages import Sender
 from unoapi.models.connector.groups import MAX_CHANGED, MAX_DESCRIPTION, MAX_SUBJECT
 from unoapi.models.options import EmptyIsAbsent, WebUrl
 from unoapi.models.phones import GROUP, is_group, is_individual, read_address, user_of
+from unoapi.models.text import figures
 from unoapi.ports import ServesPhones
 from unoapi.services import groups
 from unoapi.services.media import own_id
@@ -54,7 +55,7 @@ def _approval(value: object) -> object:
 def _name(value: object) -> object:
     if isinstance(value, dict):
         return next((str(value[name]) for name in NAMES if value.get(name)), "")
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return figures(value)
 
 
 JoinApproval = Annotated[bool | None, BeforeValidator(_approval)]

@@ -16,6 +16,7 @@ from unoapi.models.media import (
     MediaFile,
     ascii_filename,
     limit_of,
+    own_filename,
     plain_filename,
     plain_mime_type,
     type_of,
@@ -212,5 +213,5 @@ def _type_of(file: FileStorage, head: bytes) -> str:
 
 def _name_of(file: FileStorage) -> str:
     """The file's own name: some clients send the whole path on their machine, or only "blob"."""
-    name = plain_filename((file.filename or "").replace("\\", "/").rpartition("/")[2])
+    name = own_filename(file.filename or "")
     return "" if name == "blob" else name

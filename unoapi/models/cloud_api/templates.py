@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from unoapi.errors.validation import nearest
+from unoapi.models.text import figures
 
 MAX_TEMPLATES = 1000
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
@@ -64,7 +65,7 @@ class StoredTemplate(BaseModel):
     @field_validator("id", mode="before")
     @classmethod
     def _numbers_too(cls, value: object) -> object:
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else None if value == "" else value
+        return None if value == "" else figures(value)
 
     @field_validator("language", mode="before")
     @classmethod

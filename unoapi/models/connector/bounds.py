@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from unoapi.models.connector.content import MAX_LIST, MAX_TEXT
-from unoapi.models.media import plain_filename
+from unoapi.models.media import own_filename
 
 CUT = "…"
 MAX_FILENAME = 255
@@ -46,7 +46,7 @@ def plain_name(name: str) -> str:
 
     Of a long one the beginning and the ending are left.
     """
-    last = plain_filename(name).replace("\\", "/").rpartition("/")[2].strip()
+    last = own_filename(name).strip()
     if not last.strip(". "):
         return ""
     stem, dot, ending = last.rpartition(".")

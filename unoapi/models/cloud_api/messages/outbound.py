@@ -13,6 +13,7 @@ from unoapi.models.cloud_api.as_sent import AsSent, ClientPart, Product
 from unoapi.models.cloud_api.messages.sender import sender_of
 from unoapi.models.identity import is_user_id
 from unoapi.models.phones import CHAT_ID, GROUP, LID, META_GROUP, read_address
+from unoapi.models.text import figures
 
 USER_ID = r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$"
 """A business-scoped user id: what stands for a contact whose phone is not known."""
@@ -84,8 +85,7 @@ class OutboundMessage(AsSent):
         """Digits of a phone, or the address of a chat, out of what people write: "+55 (11) 9…", "…@c.us"."""
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # out of a table that takes it for an amount
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
+        value = figures(value)
         if not isinstance(value, str):
             return value
         sender = sender_of(info)

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from unoapi.models.identity import Identity
 from unoapi.models.phones import read_address
+from unoapi.models.text import figures
 
 
 class SandboxProfile(BaseModel):
@@ -34,8 +35,7 @@ class SandboxMessage(BaseModel):
     @field_validator("sender", mode="before")
     @classmethod
     def _plain_sender(cls, value: object) -> object:
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
+        value = figures(value)
         return read_address(value) if isinstance(value, str) and value else value
 
     @model_validator(mode="after")
