@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from amqp.exceptions import UnexpectedFrame
 
 from unoapi.broker.connection import Connection, SSLTransport, TCPTransport
 
@@ -80,6 +82,29 @@ def test_an_end_in_the_middle_of_a_frame_is_an_error(ends: tuple[TCPTransport, s
 
     with pytest.raises(OSError, match="closed"):
         transport.read_frame()
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_frame_that_does_not_end_as_one_is_an_error(ends: tuple[TCPTransport, socket.socket], before: int) -> None:
+    transport, rabbit = ends
+    rabbit.sendall(frame(b"before") * before + frame(PAYLOADS[30])[:-1] + b"\x00" + frame(b"behind"))
+    for _ in range(before):
+        transport.read_frame()
+
+    with pytest.raises(UnexpectedFrame):
+        transport.read_frame()
+
+
+def test_a_frame_that_is_larger_than_what_is_read_at_once_is_whole(ends: tuple[TCPTransport, socket.socket]) -> None:
+    transport, rabbit = ends
+    large = bytes(range(256)) * 256
+    sender = threading.Thread(target=rabbit.sendall, args=(frame(b"before") + frame(large) + frame(b"behind"),))
+    sender.start()
+
+    frames = [transport.read_frame()[2] for _ in range(3)]
+    sender.join()
+
+    assert frames == [b"before", large, b"behind"]
 
 
 def test_what_is_written_together_leaves_in_one_piece(ends: tuple[TCPTransport, socket.socket]) -> None:

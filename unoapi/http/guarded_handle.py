@@ -7,6 +7,7 @@ guard at each connection.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -31,7 +32,8 @@ MAX_REDIRECT_CHARS = 200
 STOP = -1
 """What a callback that takes the body returns to drop the connection."""
 
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}: [\t\x20-\x7e\x80-\xff]*")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _ALWAYS = (
     (pycurl.NOSIGNAL, 1),
     (pycurl.PROXY, ""),
@@ -158,10 +160,19 @@ def header_lines(headers: Headers) -> list[bytes]:
     """
     lines = []
     for name, value in headers:
-        line = f"{name}: {value}"
-        if not _HEADER.fullmatch(line):
+        is_name = _is_name(name)
+        if not (is_name and _is_value(value)):
             # A name that is none may be a token in the wrong place, so it is not shown.
-            raise NotSent(f"header {name if _HEADER.fullmatch(f'{name}: ') else 'name'} cannot be sent")
+            raise NotSent(f"header {name if is_name else 'name'} cannot be sent")
         # libcurl reads a header without a value as a request to remove it, unless it ends in a semicolon.
-        lines.append(line.encode("latin-1") if value.strip() else f"{name};".encode("latin-1"))
+        lines.append(f"{name}: {value}".encode("latin-1") if value.strip() else f"{name};".encode("latin-1"))
     return lines
+
+
+@lru_cache(maxsize=256)  # a match of each line of each request would cost more than all the rest of it
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def _is_value(value: str) -> bool:
+    return (value.isascii() and value.isprintable()) or _VALUE.fullmatch(value) is not None
