@@ -254,10 +254,11 @@ def test_after_a_ban_or_a_refused_version_the_session_starts_again_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Exit
 ) -> None:
     monkeypatch.setattr(supervising, "OUTDATED_S", 0.2)
-    monkeypatch.setattr(supervising, "BANNED_S", 0.2)
+    monkeypatch.setattr(supervising, "MIN_RECONNECT_S", 0.2)
     stage = Stage(tmp_path)
     stage.tick()
 
+    SessionFolder(tmp_path, PHONE).save_ban(int(time.time()) if code == Exit.BANNED else 0)
     stage.end(code)
     assert len(stage.processes) == 1
     assert stage.leases.suspended([PHONE]) == set()
@@ -265,6 +266,15 @@ def test_after_a_ban_or_a_refused_version_the_session_starts_again_by_itself(
     stage.tick()
 
     assert len(stage.processes) == 2
+
+
+def test_after_a_ban_for_good_only_a_person_starts_the_session_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.tick()
+
+    stage.end(Exit.BANNED)
+
+    assert stage.leases.suspended([PHONE]) == {PHONE}
 
 
 def test_a_ban_outlives_the_connector(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from unoapi.models.bulk import Campaign
 from unoapi.models.jobs import now_ms
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.request_bin import BinnedRequest
-from unoapi.services.sessions import check_addresses
+from unoapi.services.sessions import change, check_addresses
 from unoapi.stores.campaigns import RedisCampaigns
 from unoapi.stores.message_log import RedisMessageLog
 from unoapi.stores.request_bin import RedisRequestBin
@@ -411,6 +411,30 @@ def test_what_the_node_version_stored_is_read(sessions: RedisSessions, raw_redis
     session = sessions.find(PHONE)
 
     assert (session.stored, session.provider, ids(session)) == (True, "whatsmeow", ["a"])
+
+
+def test_webhooks_of_one_id_that_the_node_version_stored_are_all_served_and_kept(
+    sessions: RedisSessions, raw_redis: redis.Redis
+) -> None:
+    webhooks = [{"id": "a", "urlAbsolute": "http://a.test"}, {"id": "a", "urlAbsolute": "http://b.test"}]
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps({"webhooks": webhooks}))
+
+    assert ids(sessions.find(PHONE)) == ["a", "a-2"]
+    change(PHONE, {"label": "x", "webhooks": [{"id": "a", "token": "t"}]}, sessions=sessions, by_operator=True)
+
+    addresses = [webhook.url_absolute for webhook in sessions.find(PHONE).webhooks]
+    assert addresses == ["http://a.test/", "http://b.test/"]
+
+
+def test_an_option_of_a_webhook_that_the_node_version_took_costs_no_events(
+    sessions: RedisSessions, raw_redis: redis.Redis
+) -> None:
+    webhook = {"id": "a", "urlAbsolute": "http://a.test", "sendGroupMessages": "sim", "timeoutMs": 0}
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps({"webhooks": [webhook], "qrTimeoutMs": "x"}))
+
+    (read,) = sessions.find(PHONE).webhooks
+
+    assert (read.id, read.send_group_messages, read.timeout_ms) == ("a", True, 15_000)
 
 
 def test_the_lost_key_of_a_session_of_the_node_version_is_noticed(

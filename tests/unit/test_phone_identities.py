@@ -20,7 +20,7 @@ from tests.support.fakes import (
     make_webhook,
 )
 from unoapi.broker.connector_commands import CommandQueue
-from unoapi.errors import MessageRejected
+from unoapi.errors import MessageRejected, SendFailed
 from unoapi.models.jobs import AwaitResult, FanOut, ReceiveEvent, now_ms
 from unoapi.providers.whatsmeow.commands import commands_for
 from unoapi.providers.whatsmeow.events import overdue, receive
@@ -281,3 +281,17 @@ def test_field_report_98s_what_the_number_wrote_in_a_group_is_its_own_though_wha
     contact = value_of(job)["contacts"][0]
     assert (contact["wa_id"], contact["user_id"]) == (PHONE, LID)
     assert (status["recipient_participant_id"], status["recipient_participant_user_id"]) == (PHONE, LID)
+
+
+def test_nothing_waits_for_a_message_that_could_not_be_queued() -> None:
+    publisher, connections = MemoryPublisher(), MemoryConnections()
+    provider = WhatsmeowProvider(
+        commands=CommandQueue(publisher), connections=connections, chats=MemoryChats(), ids=MemoryIds(),
+        sessions=MemorySessions(SESSION), rendered=lambda message, _: message, max_age_s=60,
+    )  # fmt: skip
+    publisher.away = True
+
+    with pytest.raises(SendFailed):
+        provider.send(parse_message({"to": CONTACT, "text": {"body": "oi"}}), phone=PHONE, message_id="wamid.1")
+
+    assert not connections.is_awaited(PHONE, "wamid.1")

@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from tests.support.fakes import PHONE, SECRET, make_webhook
+from tests.support.fakes import PHONE, SECRET, MemorySessions, make_webhook
+from unoapi.errors import RequestError
 from unoapi.models.provenance import Environment
-from unoapi.models.session import MAX_TIMEOUT_MS, MAX_WEBHOOKS, Session, Webhook, without_secrets
-from unoapi.services.sessions import merge
+from unoapi.models.session import (
+    MAX_TIMEOUT_MS,
+    MAX_TTL_S,
+    MAX_WEBHOOKS,
+    Session,
+    Webhook,
+    with_own_ids,
+    without_secrets,
+)
+from unoapi.services.sessions import change, merge
 from unoapi.settings import Settings
 
 A = {"id": "a", "url": "http://a.test", "token": "token-a"}
@@ -271,6 +280,40 @@ def test_flags_that_a_form_left_empty_do_not_silence_a_webhook() -> None:
     session = Environment().complete(PHONE, {"webhooks": [{**A, **flags}]})
 
     assert session.webhooks == (Webhook.model_validate(A),)
+
+
+def test_several_webhooks_of_one_id_as_the_node_version_serves_them_have_ids_of_their_own() -> None:
+    ids = ["crm", "crm", "crm-2", "crm", "", None, 7, 7]
+
+    config = with_own_ids({"webhooks": [{"id": name, "urlAbsolute": f"http://a.test/{name}"} for name in ids]})
+
+    session = Environment().complete(PHONE, config)
+    own = ["crm", "crm-3", "crm-2", "crm-4", "default", "default-2", "7", "7-2"]
+    assert [webhook.id for webhook in session.webhooks] == own
+    assert [webhook.url_absolute for webhook in session.webhooks] == [f"http://a.test/{name}" for name in ids]
+
+
+def test_webhooks_with_ids_of_their_own_stay_as_they_are() -> None:
+    config = {"webhooks": [{"urlAbsolute": "http://a.test"}, {"id": "b"}]}
+
+    assert with_own_ids(config) == config
+    assert with_own_ids({"webhooks": [None, {}, {}]}) == {"webhooks": [None, {}, {}]}
+
+
+def test_a_token_of_the_node_version_may_be_a_number_and_no_time_on_a_blacklist_is_too_long() -> None:
+    webhook = {**A, "addToBlackListOnOutgoingMessageWithTtl": 999_999_999}
+
+    session = Environment().complete(PHONE, {"authToken": 123456, "webhooks": [webhook]})
+
+    assert session.auth_token.get_secret_value() == "123456"
+    assert session.webhooks[0].add_to_black_list_on_outgoing_message_with_ttl == MAX_TTL_S
+
+
+def test_a_number_that_is_too_short_for_a_token_is_refused() -> None:
+    with pytest.raises(RequestError) as refusal:
+        change(PHONE, {"authToken": 123456}, sessions=MemorySessions(), by_operator=True)
+
+    assert "at least 16" in refusal.value.details
 
 
 def test_numbers_of_a_configuration_of_the_node_version_are_texts_where_texts_are_meant() -> None:

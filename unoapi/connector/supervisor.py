@@ -52,8 +52,6 @@ MIN_RECONNECT_S = 60.0
 """No session is connected anew more often, whatever `autoRestartMs` says."""
 FINAL = frozenset({Exit.LOGGED_OUT, Exit.REPLACED, Exit.NOT_SCANNED, Exit.LINK_FAILED, Exit.CONFLICT, Exit.STOPPED})
 """After these only a person, or a command, starts the session again."""
-BANNED_S = 86_400.0
-"""How long a ban lasts of which WhatsApp does not say it."""
 OUTDATED_S = 3600.0
 """So often a refused version of the library is tried again; a new one comes with a new connector: it starts at once."""
 
@@ -349,10 +347,12 @@ class Supervisor:
         if code in (Exit.REPLACED, Exit.STOPPED) and self._leases.other_owner(process.phone):
             process.start_at = time.monotonic() + REFRESH_S  # by another connector of ours: nobody else has the login
             return
-        if code in FINAL:
+        folder = SessionFolder(self._folder, process.phone)
+        is_final = code in FINAL or (code == Exit.BANNED and not folder.banned_until)  # no end: the login is void
+        if is_final:
             self._suspend(process)
         self._leases.release(process.phone)
-        if code in FINAL:
+        if is_final:
             return
         if code in (Exit.BANNED, Exit.OUTDATED):
             self._pause(process, code)
@@ -364,7 +364,7 @@ class Supervisor:
         pause_s = PAUSES_S[min(process.failures, len(PAUSES_S) - 1)]
         process.failures += 1
         process.start_at = time.monotonic() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 (spreads load)
-        if SessionFolder(self._folder, process.phone).login:
+        if folder.login:
             process.method = "resume"  # the code was scanned: no new one is needed
         log.warning(
             "session_process_ended", phone=process.phone, code=code, lived_s=round(lived_s, 1), restart_in_s=pause_s
@@ -377,7 +377,7 @@ class Supervisor:
         pause_s = OUTDATED_S
         if code == Exit.BANNED:
             until_s = SessionFolder(self._folder, process.phone).banned_until
-            pause_s = max(until_s - time.time(), MIN_RECONNECT_S) if until_s else BANNED_S
+            pause_s = max(until_s - time.time(), MIN_RECONNECT_S)
         process.method, process.failures = "resume", 0
         process.start_at = time.monotonic() + pause_s
         log.warning("session_paused", phone=process.phone, code=code, for_s=round(pause_s))

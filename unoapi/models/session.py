@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
@@ -29,6 +31,8 @@ MIN_TOKEN_LENGTH = 16
 """Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
 
 ProviderName = Literal["whatsmeow", "forwarder", "sandbox"]
+TtlS = Annotated[int, AfterValidator(lambda value: max(-1, min(value, MAX_TTL_S)))]
+"""Seconds on a blacklist. The Node version takes every negative number for no end, and has no longest time."""
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -37,6 +41,10 @@ EMPTY_IS_VALUE = frozenset(
 )
 """Of a webhook's fields those where an empty text means something, or is a mistake. Any other one that a form left
 empty is not set: as a flag that is off it would silence the webhook."""
+
+
+WHERE_EVENTS_GO = EMPTY_IS_VALUE - {"profile"} | {"header"}
+"""Of a webhook's fields those without which it cannot be served."""
 
 
 class Webhook(BaseModel):
@@ -65,7 +73,7 @@ class Webhook(BaseModel):
     send_account_events: bool = True
     ordered: bool = False
     profile: Literal["", "meta", "unoapi", "chatwoot", "typebot"] = ""
-    add_to_black_list_on_outgoing_message_with_ttl: int | None = Field(default=None, le=MAX_TTL_S)
+    add_to_black_list_on_outgoing_message_with_ttl: TtlS | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -83,12 +91,6 @@ class Webhook(BaseModel):
     @classmethod
     def _numbers_too(cls, value: object) -> object:
         return figures(value)
-
-    @field_validator("add_to_black_list_on_outgoing_message_with_ttl")
-    @classmethod
-    def _for_ever(cls, value: int | None) -> int | None:
-        """The Node version takes every negative number for no end."""
-        return None if value is None else max(value, -1)
 
     def secrets_at(self, now_s: float) -> tuple[str, ...]:
         """What signs at this time: the secret, and for a while after a change the one before it, too."""
@@ -140,7 +142,7 @@ class Session(ConnectorOptions):
     @field_validator("auth_token", "previous_auth_token", mode="before")
     @classmethod
     def _none_is_empty(cls, value: object) -> object:
-        return "" if value is None else value
+        return "" if value is None else figures(value)
 
     @field_validator("label", mode="before")
     @classmethod
@@ -211,6 +213,28 @@ def computed_waba_id(phone: str, phone_number_id: str = "") -> str:
     digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     digits = "".join(str(int(figure, 16) % 10) for figure in digest[:15])
     return f"1{digits[1:]}" if digits.startswith("0") else digits
+
+
+def with_own_ids(config: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration whose webhooks have texts as ids, and each its own: `crm`, `crm-2`, `crm-3`.
+
+    The Node version posts to each webhook of the list, also to several of one id, or with an empty one.
+    """
+    webhooks = config.get("webhooks")
+    if not isinstance(webhooks, list) or not all(isinstance(webhook, dict) for webhook in webhooks):
+        return config
+    ids = [figures(webhook.get("id")) or "default" for webhook in webhooks]
+    if not all(isinstance(name, str) for name in ids):
+        return config
+    taken, counts, own = set(ids), Counter[Any](), []
+    for name, webhook in zip(ids, webhooks, strict=True):
+        counts[name] += 1
+        free = name
+        while counts[name] > 1 and (free := f"{str(name)[:90]}-{counts[name]}") in taken:
+            counts[name] += 1
+        taken.add(free)
+        own.append(webhook if webhook.get("id", "default") == free else {**webhook, "id": free})
+    return {**config, "webhooks": own}
 
 
 SECRET_ENDINGS = ("token", "secret", "key", "keyid", "password", "proxyurl")

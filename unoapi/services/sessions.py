@@ -19,6 +19,7 @@ from unoapi.models.options import BusinessProfile, Forward
 from unoapi.models.phones import LOCAL_DIGITS
 from unoapi.models.provenance import NO_ADDRESSES
 from unoapi.models.session import MAX_TIMEOUT_MS, MIN_TOKEN_LENGTH, Session, Webhook, without_secrets
+from unoapi.models.text import figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -273,8 +274,8 @@ def _ensure_names(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
 
 def _check_token(stored: dict[str, Any], wanted: dict[str, Any], *, by_operator: bool) -> None:
     for name in sorted(TOKEN_NAMES):
-        token = wanted.get(name)
-        if name not in wanted or token == stored.get(name) or (by_operator and token in (None, "")):
+        token = figures(wanted.get(name))
+        if name not in wanted or token == figures(stored.get(name)) or (by_operator and token in (None, "")):
             continue  # without a token of its own only the operator's opens the session
         details = ""
         if token is None or (isinstance(token, str) and len(token) < MIN_TOKEN_LENGTH):

@@ -13,7 +13,7 @@ from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable, descri
 from unoapi.models.jobs import now_ms
 from unoapi.models.options import Forward
 from unoapi.models.provenance import Environment
-from unoapi.models.session import Session, Webhook
+from unoapi.models.session import WHERE_EVENTS_GO, Session, Webhook, with_own_ids
 from unoapi.stores.campaigns import campaigns_key
 from unoapi.stores.config_changes import ConfigChanges
 from unoapi.stores.message_log import log_key
@@ -368,11 +368,13 @@ class RedisSessions:
         try:
             return self._session(phone, config)
         except ValidationError as error:
-            wrong = {str(problem["loc"][0]) for problem in error.errors(include_input=False) if problem["loc"]}
-            if not wrong or wrong & ESSENTIAL:
+            places = [problem["loc"] for problem in error.errors(include_input=False) if problem["loc"]]
+            wrong = {str(place[0]) for place in places if not _is_option_of_webhook(place)}
+            if not places or wrong & ESSENTIAL:
                 raise
-            log.warning("session_options_ignored", phone=phone, fields=sorted(wrong), hint="correct them with register")
-            return self._session(phone, config, invalid=frozenset(wrong))
+            fields = sorted({".".join(map(str, place)) for place in places})
+            log.warning("session_options_ignored", phone=phone, fields=fields, hint="correct them with register")
+            return self._session(phone, _without_options(config, places), invalid=frozenset(wrong))
 
     def _session(self, phone: str, config: dict[str, Any], *, invalid: frozenset[str] = frozenset()) -> Session:
         return self._environment.complete(phone, config, invalid=invalid)
@@ -401,7 +403,23 @@ def _parsed(phone: str, text: str) -> dict[str, Any]:
         config = None
     if not isinstance(config, dict):
         raise SessionUnknown(f"the stored configuration of {phone} is not a JSON object")
-    return config
+    return with_own_ids(config)
+
+
+def _is_option_of_webhook(place: tuple[int | str, ...]) -> bool:
+    return place[0] == "webhooks" and bool(place[2:]) and place[2] not in WHERE_EVENTS_GO
+
+
+def _without_options(config: dict[str, Any], places: Iterable[tuple[int | str, ...]]) -> dict[str, Any]:
+    """The configuration whose webhooks have no options at these places."""
+    wrong = {place[1:3] for place in places if _is_option_of_webhook(place)}
+    if not wrong:
+        return config
+    webhooks = [
+        {name: part for name, part in webhook.items() if (number, name) not in wrong}
+        for number, webhook in enumerate(config["webhooks"])
+    ]
+    return {**config, "webhooks": webhooks}
 
 
 def look_commands(phones: Sequence[str]) -> tuple[Command, Command]:

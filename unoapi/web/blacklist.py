@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from flask import Blueprint, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.models.session import MAX_TTL_S
+from unoapi.models.session import TtlS
 from unoapi.services.endpoint_test import find_webhook
 from unoapi.web.addresses import contact_of
 from unoapi.web.auth import session_token
@@ -27,7 +27,7 @@ class BlacklistEntry(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
     to: Annotated[str, Field(min_length=1, max_length=128)]
-    ttl: int = Field(default=0, ge=-MAX_TTL_S, le=MAX_TTL_S)
+    ttl: TtlS = 0
 
 
 @routes.post("/<digits:phone>/blacklist/<webhook_id>")

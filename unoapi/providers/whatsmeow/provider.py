@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import (
@@ -124,6 +125,8 @@ class WhatsmeowProvider:
             self._commands.put(commands, then=then)
         except BrokerUnavailable as error:
             # A second copy of the command has the same id, and the connector's send log has it.
+            with suppress(StoreUnavailable):  # what is about this message would wait for a result that may never come
+                self._connections.settle(phone, message_id)
             raise SendFailed(f"{error}") from error
         return Receipt(recipient=to)
 
