@@ -116,6 +116,15 @@ def test_every_address_of_a_message_is_fetched(tmp_path: Path, message: dict[str
     assert "link" not in job.body
 
 
+def test_of_a_template_that_names_many_files_one_is_fetched(tmp_path: Path) -> None:
+    files = Files(JPEG)
+    heads = [{"type": "image", "image": {"link": LINK}}] * 50
+
+    run(tmp_path, files, template={"name": "a", "components": [{"type": "header", "parameters": heads}] * 20})
+
+    assert files.asked == [LINK]
+
+
 NOBODYS = f"{ID_PREFIX}{0:020}"
 HEAD = {"type": "image", "image": {"link": LINK}}
 IN_TEMPLATE = {"template": {"name": "a", "components": [{"type": "carousel", "cards": [

@@ -65,13 +65,24 @@ def test_a_header_arrives_as_it_was_given(listen: Listen, request_with: Request)
     assert (request.headers["authorization"], request.headers["x-empty"]) == ("Bearer é k", "")
 
 
-@pytest.mark.parametrize("character", ["\0", "\n", "\r\nX-Evil: 1", "\u202e", "\ud800"])
+@pytest.mark.parametrize("character", ["\0", "\nx", "\r\nX-Evil: 1", "\ud800"])
 def test_an_address_with_an_unprintable_character_is_not_called(
     listen: Listen, request_with: Request, character: str
 ) -> None:
     receiver = listen(OK)
 
     error = request_with(f"{receiver.url}/refused{character}")
+
+    assert error.endswith("the address is not valid")
+    assert receiver.connections == 0
+
+
+@pytest.mark.parametrize("client", [post_webhook, call_api])
+@pytest.mark.parametrize("character", ["\n", "\u202e"])
+def test_an_address_of_ours_is_not_mended(listen: Listen, client: Request, character: str) -> None:
+    receiver = listen(OK)
+
+    error = client(f"{receiver.url}/refused{character}")
 
     assert error.endswith("the address is not valid")
     assert receiver.connections == 0
@@ -205,12 +216,27 @@ def test_a_space_in_the_address_of_a_file_is_one_of_its_name(listen: Listen) -> 
 
 
 @pytest.mark.parametrize(
-    ("after", "target"), [("/10\u202fAM.png", "/10%E2%80%AFAM.png"), ("/a\u00a0b.pdf", "/a%C2%A0b.pdf")]
+    ("after", "target"),
+    [
+        ("/10\u202fAM.png", "/10%E2%80%AFAM.png"),
+        ("/a\u00a0b.pdf", "/a%C2%A0b.pdf"),
+        ("/a\u200db\u200b.png", "/a%E2%80%8Db%E2%80%8B.png"),
+        ("/ação.pdf?nome=ação", "/a%C3%A7%C3%A3o.pdf?nome=a%C3%A7%C3%A3o"),
+        ("/a.pdf?assinatura=%2Fx+y%3D&b='\n", "/a.pdf?assinatura=%2Fx+y%3D&b=%27"),
+    ],
 )
-def test_no_space_of_another_kind_spoils_the_address_of_a_file(listen: Listen, after: str, target: str) -> None:
+def test_the_address_of_a_file_is_asked_for_as_browsers_do(listen: Listen, after: str, target: str) -> None:
     receiver = listen(OK)
 
     error = download(f"{receiver.url}{after}")
 
     assert error == ""
     assert receiver.requests[0].target == target
+
+
+def test_a_host_with_an_accent_is_asked_for_by_its_name_in_dns(listen: Listen) -> None:
+    proxy = listen(OK)
+
+    fetch_through(proxy.url, "http://padaria-s\u00e3o-jo\u00e3o.test/a.png")
+
+    assert proxy.requests[0].target == "http://xn--padaria-so-joo-yhbe.test/a.png"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin
 
 import pycurl
+from pydantic_core import Url
 
 from unoapi.errors import FetchFailed, FileRefused, NotSent
+from unoapi.http.failures import BAD_ADDRESS
 from unoapi.http.guarded_handle import REDIRECTS, STOP, GuardedHandle
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from unoapi.http.guarded_handle import Headers
 
 MAX_HOPS = 3
-SPACE = re.compile(r"[ \u00a0\u2000-\u200a\u202f\u205f\u3000]")
-"""Of every width: the names of screenshots have narrow ones."""
+CONTROLS = frozenset(map(chr, range(ord(" "))))
 OK = 200
 REFUSALS = range(400, 500)
 LATER = frozenset({408, 425, 429})
@@ -71,10 +71,9 @@ class Downloader:
     def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers = ()) -> Fetched:
         """Write the file to `target`. Raises FetchFailed or FileRefused, for the operator, and what `share` raises.
 
-        `headers` go to the first address only. As in a browser, a space within the address is one of a file's name, and
-        those around it are none of it.
+        `headers` go to the first address only.
         """
-        address = SPACE.sub(lambda space: quote(space[0]), url.strip(" "))
+        address = _as_browsers_write(url)
         for hop in range(MAX_HOPS + 1):
             target.seek(0)
             target.truncate()
@@ -86,7 +85,7 @@ class Downloader:
                 return Fetched(mime_type=answer.mime_type.partition(";")[0].strip().lower(), size=answer.size)
             if answer.status not in REDIRECTS or not answer.location:
                 raise _refusal(answer)
-            address = urljoin(address, answer.location)
+            address = _as_browsers_write(urljoin(address, answer.location))
         raise FileRefused(f"the file's server redirects more than {MAX_HOPS} times")
 
     def _once(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers) -> _Answer:
@@ -119,6 +118,21 @@ class Downloader:
                 location if isinstance(location, str) else location.decode("latin-1"),
                 handle.retry_after_s,
             )
+
+
+def _as_browsers_write(url: str) -> str:
+    """An address as a browser asks for it: spaces, accents and joiners encoded, an accented host as DNS knows it.
+
+    https://url.spec.whatwg.org, but that no line end within it is left out. Raises FileRefused.
+    """
+    address = url.strip()
+    try:
+        written = str(Url(address))
+    except ValueError:
+        written = ""
+    if not written or not CONTROLS.isdisjoint(address):
+        raise FileRefused(f"the file could not be fetched: {BAD_ADDRESS}")
+    return written
 
 
 def _refusal(answer: _Answer) -> FetchFailed:

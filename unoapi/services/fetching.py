@@ -55,7 +55,7 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
     """
     ensure_fresh(job, max_age_s=max_age_s)
     document: dict[str, Any] = copied(json.loads(job.body))
-    for kind, holder in kinds_of_files(document):
+    for kind, holder in kinds_of_files(document)[: preparation.MAX_FILES]:
         link = str(holder.get("link") or "").strip()
         if not link:
             continue
