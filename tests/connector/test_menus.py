@@ -245,6 +245,53 @@ def test_an_answer_after_other_words_counts_and_other_words_stay_words(tmp_path:
     assert answer["interactive"]["list_reply"]["id"] == "a"
 
 
+QUESTION: dict[str, Any] = {"type": "text", "text": {"body": "Quantas pessoas?"}}
+
+
+def test_field_report_31_a_number_that_answers_the_next_question_stays_a_number(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+    first = pocket.receives({"kind": "text", "body": "1"}, "3EB01")
+    corrected = pocket.receives({"kind": "text", "body": "2"}, "3EB02")
+    pocket.send("wamid.QUESTION", **QUESTION)
+
+    later = pocket.receives({"kind": "text", "body": "2"}, "3EB03")
+    quoting = pocket.receives({"kind": "text", "body": "2"}, "3EB04", context={"id": "wamid.MENU", "from_us": True})
+    tapped = pocket.receives({"kind": "list_reply", "id": "b"}, "3EB05")
+
+    assert [message["interactive"]["list_reply"]["id"] for message in (first, corrected)] == ["a", "b"]
+    assert (later["type"], later["text"]) == ("text", {"body": "2"})
+    assert [message["interactive"]["list_reply"]["title"] for message in (quoting, tapped)] == ["Plano B"] * 2
+
+
+def test_field_report_31_what_asks_again_for_an_answer_leaves_the_menu_open(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+    pocket.receives({"kind": "text", "body": "oi?"}, "3EB01")
+    pocket.send("wamid.AGAIN", type="text", text={"body": "Escolha uma das opções, por favor"})
+
+    assert pocket.receives({"kind": "text", "body": "2"}, "3EB02")["interactive"]["list_reply"]["id"] == "b"
+
+
+def test_field_report_31_what_the_phone_itself_asks_ends_an_answered_menu(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", type="interactive", interactive=LIST)
+    pocket.receives({"kind": "text", "body": "1"}, "3EB01", chat={**CHAT, "lid": "111@lid"})
+    pocket.receives({"kind": "text", "body": "Quantas pessoas?"}, "3EB02", from_me=True)
+
+    assert pocket.receives({"kind": "text", "body": "2"}, "3EB03", chat={**CHAT, "lid": "111@lid"})["type"] == "text"
+
+
+def test_field_report_31_in_a_group_one_answer_ends_nothing(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.MENU", to=GROUP, type="interactive", interactive=LIST)
+    group = {"chat": {"jid": GROUP, "kind": "group"}, "sender": CHAT}
+    pocket.receives({"kind": "text", "body": "1"}, "3EB01", **group)
+    pocket.send("wamid.THANKS", to=GROUP, type="text", text={"body": "Obrigado, Ana"})
+
+    assert pocket.receives({"kind": "text", "body": "2"}, "3EB02", **group)["interactive"]["list_reply"]["id"] == "b"
+
+
 def test_what_quotes_another_message_is_no_answer_to_the_menu(tmp_path: Path) -> None:
     pocket = Pocket(tmp_path)
     pocket.send("wamid.MENU", type="interactive", interactive=LIST)

@@ -59,6 +59,15 @@ def test_the_menu_that_was_sent_last_counts_under_whichever_name(world: World) -
         assert found.message_id == OTHER.message_id
 
 
+def test_what_became_of_a_menu_counts_under_whichever_name(world: World) -> None:
+    world.chats.remember_menu(PHONE, CONTACT, MENU.model_copy(update={"at_ms": 1}))
+    world.chats.remember_menu(PHONE, "1@lid", MENU.model_copy(update={"at_ms": 1, "state": "over"}))
+
+    for names in ([CONTACT, "1@lid"], ["1@lid", CONTACT]):
+        found = eventually(lambda names=names: world.chats.find(PHONE, names).menu, within_s=5)  # type: ignore[misc]
+        assert found.state == "over"
+
+
 def test_the_last_menu_of_a_chat_is_known_by_every_name_of_its_contact(world: World) -> None:
     world.chats.remember_menu(PHONE, CONTACT, MENU)
     world.chats.remember_menu(PHONE, f"{CONTACT}@s.whatsapp.net", OTHER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_ROWS = 100
+State = Literal["open", "answered", "over"]
 
 
 class MenuRow(BaseModel):
@@ -27,7 +28,10 @@ class MenuRow(BaseModel):
 
 
 class Menu(BaseModel):
-    """A menu as it was sent. `message_id` is ours, `at_ms` when it was; `of_template`: it was a template's."""
+    """A menu as it was sent. `message_id` is ours, `at_ms` when it was; `of_template`: it was a template's.
+
+    It is over when the number wrote something else after an answer: a number may be meant for that.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -36,6 +40,7 @@ class Menu(BaseModel):
     rows: tuple[MenuRow, ...] = Field(max_length=MAX_ROWS)
     at_ms: int = 0
     of_template: bool = False
+    state: State = "open"
 
 
 class Chat(BaseModel):
@@ -51,5 +56,7 @@ NO_CHAT = Chat()
 
 
 def last_of(menus: Iterable[Menu | None]) -> Menu | None:
-    """The menu that was sent last: one contact may have been written to under several names."""
-    return max((menu for menu in menus if menu is not None), key=lambda menu: menu.at_ms, default=None)
+    """The menu that was sent last, as far as it is known under any of the names that one contact may have."""
+    states = get_args(State)
+    known = (menu for menu in menus if menu is not None)
+    return max(known, key=lambda menu: (menu.at_ms, states.index(menu.state)), default=None)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unoapi.models.connector.content import ButtonReply, ListReply, TemplateButton, Text
+from unoapi.models.connector.content import ButtonReply, ListReply, Media, TemplateButton, Text
 from unoapi.models.connector.events import ContextInfo
 from unoapi.models.identity import other_form
 from unoapi.services.menus import MAX_ANSWER_CHARS, chosen
 
 if TYPE_CHECKING:
-    from unoapi.models.chats import Menu, MenuRow
+    from collections.abc import Sequence
+
+    from unoapi.models.chats import Chat, Menu, MenuRow, State
     from unoapi.models.connector.events import Party, ReceivedMessage
     from unoapi.ports import Chats, MessageIds
 
@@ -24,22 +26,50 @@ def names_of(chat: Party) -> list[str]:
 def answered(received: ReceivedMessage, *, phone: str, ids: MessageIds, chats: Chats) -> ReceivedMessage:
     """The message, as the reply to the last menu of its chat where it is one."""
     content = received.content
-    if received.from_me or received.edited or not isinstance(content, Text | ListReply | ButtonReply | TemplateButton):
+    if received.from_me:
+        if isinstance(content, Text | Media):  # written on the phone itself
+            end_menu(phone, names_of(received.chat), chats=chats)
+        return received
+    if received.edited or not isinstance(content, Text | ListReply | ButtonReply | TemplateButton):
         return received
     if isinstance(content, Text) and len(content.body) > MAX_ANSWER_CHARS:
         return received
     menu = chats.find(phone, names_of(received.chat)).menu
-    if menu is None:
+    row = None if menu is None else _row(content, menu, about=_about(received, phone=phone, ids=ids))
+    if menu is None or row is None:
         return received
-    about = ids.ours(phone, received.context.id) if received.context and received.context.id else ""
+    if menu.state == "open" and received.chat.kind == "user":  # in a group others have not answered yet
+        _note(menu, "answered", phone, names_of(received.chat), chats=chats)
+    return _reply(received, menu, row)
+
+
+def _about(received: ReceivedMessage, *, phone: str, ids: MessageIds) -> str:
+    """Our id of the message that is quoted; empty when none is."""
+    return ids.ours(phone, received.context.id) if received.context and received.context.id else ""
+
+
+def _row(content: Text | ListReply | ButtonReply | TemplateButton, menu: Menu, *, about: str) -> MenuRow | None:
     if about and about != menu.message_id:
-        return received  # an answer to something else
+        return None  # an answer to something else
     if isinstance(content, Text):
-        row = chosen(content.body, menu)
-    else:
-        row_id = content.payload if isinstance(content, TemplateButton) else content.id
-        row = next((row for row in menu.rows if row.id and row.id == row_id), None)
-    return received if row is None else _reply(received, menu, row)
+        return None if menu.state == "over" and not about else chosen(content.body, menu)
+    row_id = content.payload if isinstance(content, TemplateButton) else content.id
+    return next((row for row in menu.rows if row.id and row.id == row_id), None)
+
+
+def end_menu(phone: str, names: Sequence[str], *, chats: Chats, chat: Chat | None = None) -> None:
+    """Note that the number wrote something else: what comes now is no answer to a menu that was answered.
+
+    One that was not answered stays: most of what follows it asks for the answer. `chat` is what is known already.
+    """
+    menu = (chat or chats.find(phone, names)).menu
+    if menu is not None and menu.state == "answered":
+        _note(menu, "over", phone, names, chats=chats)
+
+
+def _note(menu: Menu, state: State, phone: str, names: Sequence[str], *, chats: Chats) -> None:
+    for name in names:
+        chats.remember_menu(phone, name, menu.model_copy(update={"state": state}))
 
 
 def _reply(received: ReceivedMessage, menu: Menu, row: MenuRow) -> ReceivedMessage:

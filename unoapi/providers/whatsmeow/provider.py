@@ -15,7 +15,7 @@ from unoapi.errors import (
     SendPostponed,
     StoreUnavailable,
 )
-from unoapi.models.cloud_api.messages import TemplateMessage
+from unoapi.models.cloud_api.messages import EditMessage, PinMessage, ReactionMessage, TemplateMessage
 from unoapi.models.connector.commands import Block, ChangeProfile, ConnectorCommand
 from unoapi.models.connector.content import Media, MediaFile
 from unoapi.models.connector.rpc import CheckedContacts
@@ -25,6 +25,7 @@ from unoapi.models.message_keys import OWN_IDS
 from unoapi.models.phones import is_valid
 from unoapi.models.receipts import Receipt
 from unoapi.providers.whatsmeow.commands import commands_for, marks_for, menu_of
+from unoapi.providers.whatsmeow.menu_answers import end_menu
 from unoapi.services.sending import WAIT_FOR_STORE_MS
 
 if TYPE_CHECKING:
@@ -93,18 +94,21 @@ class WhatsmeowProvider:
         try:
             session = self._sessions.find(phone)
             shown = self._rendered(message, phone)
+            chat = self._chats.find(phone, [message.addressee])
             commands = commands_for(
                 shown,
                 message_id=message_id,
                 session=session,
                 keys=lambda about: self._key(phone, about),
                 until_ms=until_ms,
-                timer_s=self._timer(message, phone),
+                timer_s=chat.timer_s if message.ttl is None else message.ttl,  # else as the contact has set the chat
             )
             menu = menu_of(shown, message_id=message_id)
             if menu is not None:  # before it leaves: the answer may be there before its result
                 about = {"at_ms": now_ms(), "of_template": isinstance(message, TemplateMessage)}
                 self._chats.remember_menu(phone, message.addressee, menu.model_copy(update=about))
+            elif not isinstance(shown, EditMessage | PinMessage | ReactionMessage):
+                end_menu(phone, [message.addressee], chats=self._chats, chat=chat)
             self._connections.expect(phone, message_id, within_s=self._max_age_s)
         except Postponed as error:
             raise SendPostponed(f"{error}", after_ms=error.after_ms) from error
@@ -185,10 +189,6 @@ class WhatsmeowProvider:
                 for wish in wishes
             ]
         )
-
-    def _timer(self, message: OutboundMessage, phone: str) -> int:
-        """After how long a message disappears, in seconds: as its client says, else as the contact has set the chat."""
-        return self._chats.find(phone, [message.addressee]).timer_s if message.ttl is None else message.ttl
 
     def _key(self, phone: str, message_id: str) -> MessageKey | None:
         """The key of a message. Raises Postponed while it is not known because the message is just leaving."""
