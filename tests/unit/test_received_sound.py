@@ -12,6 +12,7 @@ from tests.support.fakes import PHONE, MemoryPublisher, make_event, make_fan_out
 from tests.support.worker import make_uno, run
 from tests.unit.test_preparation import Shelf, made, sound
 from unoapi.errors import ConversionFailed
+from unoapi.media import ffmpeg
 from unoapi.media.ffmpeg import sound_of
 from unoapi.media.tools import FileTools
 from unoapi.models.jobs import ConvertAudio, FanOut, ReceiveEvent
@@ -70,6 +71,28 @@ def test_what_holds_no_sound_is_not_converted(tmp_path: Path) -> None:
         shelf = shelf_with(data)
         with pytest.raises(ConversionFailed):
             convert_audio(job, files=shelf, index=shelf, tools=FileTools(), link=lambda media: media.key)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_no_sound_is_cut_where_an_mp3_of_it_would_be_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ffmpeg, "MAX_BYTES", 10_000)
+    shelf = shelf_with(sound(tmp_path, "a.oga", "-c:a", "libopus"))
+    job = ConvertAudio.model_validate(event_of(VOICE).model_dump())
+
+    with pytest.raises(ConversionFailed, match="more than 10000 bytes"):
+        convert_audio(job, files=shelf, index=shelf, tools=FileTools(), link=lambda media: media.key)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_a_sound_of_half_an_hour_is_whole(tmp_path: Path) -> None:
+    long = made(tmp_path, "a.flac", "-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono:d=1800")
+    shelf = shelf_with(long)
+    job = ConvertAudio.model_validate(event_of(VOICE).model_dump())
+
+    event = convert_audio(job, files=shelf, index=shelf, tools=FileTools(), link=lambda media: media.key)
+
+    (tmp_path / "made.mp3").write_bytes(shelf.saved[audio_in(event)["id"]][1])
+    assert sound_of(tmp_path / "made.mp3", waveform=False).seconds == 1800
 
 
 @pytest.mark.parametrize(

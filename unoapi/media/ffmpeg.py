@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import ConversionFailed
+from unoapi.models.media import LIMITS, MAX_BYTES
 from unoapi.models.prepared import Film, Sound
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 60
 MAX_SECONDS = 3600
-MAX_BYTES = 16 * 1024 * 1024
+"""So much of a sound is heard for its bars."""
+MAX_VOICE_BYTES = LIMITS["audio"]
+"""Voice notes are for Meta, too."""
 SAMPLES = 64
 """Bars of a voice note."""
 SAMPLE_RATE = 4000
@@ -49,38 +52,32 @@ QUICKTIME = "qt"
 def to_voice(source: Path, target: Path) -> None:
     """Write `source` as a mono opus voice note. Raises ConversionFailed."""
     options = (
-        "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-ac", "1", "-ar", "48000", "-c:a", "libopus",
-        "-b:a", "64k", "-application", "voip", "-fs", str(MAX_BYTES), "-f", "ogg",
+        "-vn", "-map_metadata", "-1", "-ac", "1", "-ar", "48000", "-c:a", "libopus", "-b:a", "64k", "-application",
+        "voip", "-f", "ogg",
     )  # fmt: skip
-    _convert(source, target, options)
+    _convert(source, target, options, most_bytes=MAX_VOICE_BYTES)
 
 
 def to_audio(source: Path, target: Path) -> None:
     """Write the sound of `source` as MP4, which every phone plays. Raises ConversionFailed."""
-    options = (
-        "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-c:a", "aac", "-b:a", "96k", "-fs", str(MAX_BYTES),
-        "-movflags", "+faststart", "-f", "mp4",
-    )  # fmt: skip
-    _convert(source, target, options)
+    options = ("-vn", "-map_metadata", "-1", "-c:a", "aac", "-b:a", "96k", "-movflags", "+faststart", "-f", "mp4")
+    _convert(source, target, options, most_bytes=MAX_BYTES)
 
 
 def to_mp3(source: Path, target: Path) -> None:
     """Write the sound of `source` as MP3, which every browser plays. Raises ConversionFailed."""
-    options = (
-        "-t", str(MAX_SECONDS), "-vn", "-map_metadata", "-1", "-c:a", "libmp3lame", "-b:a", "96k", "-fs",
-        str(MAX_BYTES), "-f", "mp3",
-    )  # fmt: skip
-    _convert(source, target, options)
+    options = ("-vn", "-map_metadata", "-1", "-c:a", "libmp3lame", "-b:a", "96k", "-f", "mp3")
+    _convert(source, target, options, most_bytes=MAX_BYTES)
 
 
 def to_film(source: Path, target: Path) -> None:
     """Write `source` as a film that every phone shows. Raises ConversionFailed."""
     even = "scale=trunc(min(iw\\,1280)/2)*2:-2"
     options = (
-        "-t", str(MAX_SECONDS), "-map_metadata", "-1", "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p",
-        "-vf", even, "-c:a", "aac", "-b:a", "96k", "-fs", str(MAX_BYTES), "-movflags", "+faststart", "-f", "mp4",
+        "-map_metadata", "-1", "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-vf", even, "-c:a",
+        "aac", "-b:a", "96k", "-movflags", "+faststart", "-f", "mp4",
     )  # fmt: skip
-    _convert(source, target, options)
+    _convert(source, target, options, most_bytes=MAX_BYTES)
 
 
 def sound_of(source: Path, *, waveform: bool) -> Sound:
@@ -110,7 +107,8 @@ def film_of(source: Path, folder: Path) -> Film:
     turned = any(abs(int(side.get("rotation") or 0)) in (90, 270) for side in stream.get("side_data_list") or [])
     picture = folder / "frame.jpg"
     shape = f"scale={SIDE}:{SIDE}:force_original_aspect_ratio=decrease:force_divisible_by=2"
-    _convert(source, picture, ("-frames:v", "1", "-an", "-vf", shape, "-q:v", "8", "-f", "mjpeg"))
+    options = ("-frames:v", "1", "-an", "-vf", shape, "-q:v", "8", "-f", "mjpeg")
+    _convert(source, picture, options, most_bytes=MAX_BYTES)
     return Film(
         played=_is_played(described, stream),
         width=height if turned else width,
@@ -137,10 +135,14 @@ def _containers(described: dict[str, Any]) -> list[str]:
     return [QUICKTIME] if brand == QUICKTIME else str(container.get("format_name") or "").split(",")
 
 
-def _convert(source: Path, target: Path, options: tuple[str, ...]) -> None:
-    _run("ffmpeg", "-nostdin", "-hide_banner", "-y", *LOCAL, "-i", str(source), *options, str(target))
+def _convert(source: Path, target: Path, options: tuple[str, ...], *, most_bytes: int) -> None:
+    """Write the whole of it, or fail: at the limit ffmpeg ends the file, without a word."""
+    limit = ("-fs", str(most_bytes))
+    _run("ffmpeg", "-nostdin", "-hide_banner", "-y", *LOCAL, "-i", str(source), *options, *limit, str(target))
     if not target.exists() or not target.stat().st_size:
         raise ConversionFailed("ffmpeg could not read the file")
+    if target.stat().st_size >= most_bytes:
+        raise ConversionFailed(f"the converted file would have more than {most_bytes} bytes")
 
 
 def _probe(source: Path) -> dict[str, Any]:

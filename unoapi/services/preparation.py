@@ -108,8 +108,10 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
 
     def saved(path: Path, mime_type: str, name: str) -> MediaFile:
         with path.open("rb") as file:
-            pieces = pieces_of(file)
-            return save(job.phone, pieces, mime_type=mime_type, filename=name, files=files, index=index, quota=quota)
+            return save(
+                job.phone, pieces_of(file), mime_type=mime_type, filename=name, files=files, index=index,
+                limit=MAX_BYTES, quota=quota,
+            )  # fmt: skip
 
     problem = ""
     with tempfile.TemporaryDirectory(prefix="unoapi-media-") as folder:
