@@ -275,3 +275,33 @@ def test_a_language_without_a_code_is_none(language: object) -> None:
 
     assert isinstance(message, TemplateMessage)
     assert message.template.language is None
+
+
+@pytest.mark.parametrize(
+    "interactive",
+    [
+        {"type": "list", "action": {"button": "Menu", "sections": [{"rows": [{"id": "x" * 1000, "title": "A"}]}]}},
+        {"type": "button", "action": {"buttons": [{"type": "reply", "reply": {"id": "x" * 1000, "title": "A"}}]}},
+        {
+            "type": "button",
+            "action": {"buttons": [{"type": "copy_code", "copy_code": {"title": "Pix", "code": "0" * 400}}]},
+        },
+    ],
+    ids=["row", "reply", "code"],
+)
+def test_field_report_34_on_phones_ids_and_codes_may_be_longer_than_at_meta(interactive: dict[str, Any]) -> None:
+    body = {"to": CONTACT, "type": "interactive", "interactive": {"body": {"text": "b"}, **interactive}}
+
+    message = parse_message(body, sender=Sender(phone=PHONE, at_meta=False))
+
+    assert message_of(job_of(message.to_wire())).to_wire() == message.to_wire()
+    with pytest.raises(ValidationError, match="at most"):
+        parse_message(body)
+
+
+def test_meta_gets_a_language_that_is_written_as_its_code_in_its_object() -> None:
+    plain = {"to": CONTACT, "type": "template", "template": {"name": "t", "language": "pt_BR"}}
+    whole = {"to": CONTACT, "type": "template", "template": {"name": "t", "language": {"code": "pt_BR", "policy": "x"}}}
+
+    assert parse_message(plain).to_wire()["template"] == {"name": "t", "language": {"code": "pt_BR"}}
+    assert parse_message(whole).to_wire()["template"] == whole["template"]

@@ -137,6 +137,15 @@ def test_field_reports_38_and_39_a_voice_note_has_its_codec_its_length_and_64_ba
     assert send.claimed_only
 
 
+def test_field_report_38_a_voice_that_a_form_calls_true_is_converted(tmp_path: Path) -> None:
+    shelf, web = Shelf(), Web(a_mp3=sound(tmp_path, "a.mp3"))
+
+    send, _ = prepared(web, shelf, type="audio", audio={"link": "https://h.test/a.mp3", "voice": "true"})
+
+    part = left(send, shelf)["audioMessage"]
+    assert (part["mimetype"], part["PTT"]) == (OPUS, True)
+
+
 @pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
 def test_field_report_38_an_opus_file_stays_as_it_is_and_gets_its_codec(tmp_path: Path, name: str) -> None:
     shelf, data = Shelf(), sound(tmp_path, "a.ogg", "-ac", "1", "-c:a", "libopus")

@@ -158,13 +158,15 @@ def resolve(
 ) -> dict[str, Any]:
     """The message's document for Meta, which cannot read our store: with a link in the place of each uploaded id.
 
-    An id that may be Meta's own stays. Raises MediaMissing.
+    An id that may be Meta's own stays, an id or link that says nothing does not. Raises MediaMissing.
     """
     named = [*holders(message), *holders_of_cards(message)]
-    if not any(holder.get("id") and not holder.get("link") for holder in named):
+    if not any(_blanks(holder) or not holder.get("link") for holder in named):
         return message
     changed: dict[str, Any] = copied(message)
     for holder in [*holders(changed), *holders_of_cards(changed)]:
+        for name in _blanks(holder):
+            del holder[name]
         if holder.get("id") and not holder.get("link"):
             try:
                 media = index.find(own_id(phone, str(holder["id"])), phone=phone)
@@ -174,9 +176,14 @@ def resolve(
                 raise
             del holder["id"]
             holder["link"] = link(media)
-            if changed["type"] == "document" and media.filename:
-                holder.setdefault("filename", media.filename)
+            if changed["type"] == "document" and media.filename and not holder.get("filename"):
+                holder["filename"] = media.filename
     return changed
+
+
+def _blanks(holder: dict[str, Any]) -> list[str]:
+    """What clients that fill in every field leave empty of the two that name a file."""
+    return [name for name in ("id", "link") if holder.get(name, "-") in (None, "")]
 
 
 def copied(value: Any) -> Any:

@@ -122,7 +122,7 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
                 document["text"]["preview"] = preview
             for kind, item in kinds_of_files(document)[:MAX_FILES]:
                 _fetch(item, work.source, job.phone, files, index, downloader, timeout_ms)
-                as_voice = voice and kind == "audio" and (always_voice or item.get("voice") is True)
+                as_voice = voice and kind == "audio" and (always_voice or _is_voice(message))
                 made = work.done(kind, item, as_voice=as_voice, for_phone=for_phone)
                 item.clear()
                 item.update(made)
@@ -131,6 +131,10 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
         except OSError as error:  # the temporary folder is full
             problem = describe(error)
     return SendMessage.model_validate(job.model_dump() | {"body": serialise(document)}), problem
+
+
+def _is_voice(message: OutboundMessage) -> bool:
+    return isinstance(message, AudioMessage) and bool(message.audio.voice)
 
 
 class _Work:

@@ -96,7 +96,7 @@ class LongBody(ClientPart):
 class Reply(ClientPart):
     """A quick reply."""
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    id: Annotated[str, StringConstraints(min_length=1), AtMost(256)]
     title: Annotated[str, StringConstraints(min_length=1), AtMost(20)]
 
 
@@ -119,7 +119,7 @@ class CopyCodeButton(ClientPart):
 
     id: Annotated[str | None, Field(max_length=256)] = None
     title: Annotated[str, StringConstraints(min_length=1), AtMost(25)]
-    code: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    code: Annotated[str, StringConstraints(min_length=1), AtMost(256)]
 
 
 class Button(ClientPart):
@@ -156,7 +156,7 @@ class ButtonAction(ClientPart):
 class Row(ClientPart):
     """One choice of a list."""
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    id: Annotated[str, StringConstraints(min_length=1), AtMost(200)]
     title: Annotated[str, StringConstraints(min_length=1), AtMost(24)]
     description: Annotated[str, AtMost(72)] | None = None
 
@@ -360,10 +360,11 @@ class TemplateMessage(OutboundMessage):
     template: Template
 
     def to_wire(self) -> dict[str, Any]:
-        """The message as it goes to others: components in text are a list there."""
+        """The message as it goes to others: components in text are a list there, a language's code is in an object."""
         wire = super().to_wire()
-        sent = wire["template"]
-        listed = (
-            {"components": _from_text(sent["components"] or "[]")} if isinstance(sent.get("components"), str) else {}
-        )
-        return {**wire, "template": {**sent, **listed}}
+        sent = dict(wire["template"])
+        if isinstance(sent.get("components"), str):
+            sent["components"] = _from_text(sent["components"] or "[]")
+        if isinstance(sent.get("language"), str) and self.template.language is not None:
+            sent["language"] = {"code": self.template.language.code}
+        return {**wire, "template": sent}
