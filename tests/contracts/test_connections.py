@@ -258,3 +258,18 @@ def test_a_late_result_and_the_end_of_the_wait_never_both_answer(redis_client: R
             answers.append("no connector")
         waiter.join()
         assert len(answers) == 1
+
+
+def test_the_key_of_a_message_of_the_node_version_is_read(raw_redis: redis.Redis, redis_client: RedisClient) -> None:
+    keys = {
+        "UNO.1": {"remoteJid": "1@g.us", "fromMe": False, "id": "3EB0", "participant": "2@s.whatsapp.net"},
+        "3EB1": {"remoteJid": "2@s.whatsapp.net", "fromMe": True, "id": "3EB1", "originalId": "x"},
+        "3EB2": {"remoteJid": "2@s.whatsapp.net"},
+    }
+    for message_id, key in keys.items():
+        raw_redis.set(f"unoapi-key:{PHONE}:{message_id}", json.dumps(key))
+    connections = RedisConnections(redis_client, ttl_s=60)
+
+    assert connections.key(PHONE, "UNO.1") == MessageKey("3EB0", "1@g.us", "2@s.whatsapp.net")
+    assert connections.key(PHONE, "3EB1") == MessageKey("3EB1", "2@s.whatsapp.net", from_me=True)
+    assert connections.key(PHONE, "3EB2") is None

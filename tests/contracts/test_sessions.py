@@ -450,6 +450,21 @@ def test_the_lost_key_of_a_session_of_the_node_version_is_noticed(
         sessions.find(PHONE)
 
 
+@pytest.mark.parametrize(("recorded", "left"), [("", None), ("at", "online")])
+def test_a_status_of_the_node_version_ends_with_it(
+    sessions: RedisSessions, raw_redis: redis.Redis, recorded: str, left: str | None
+) -> None:
+    raw_redis.set(f"unoapi-status:{PHONE}", "online")
+    if recorded:  # by a connector
+        raw_redis.hset(f"unoapi-connection:{PHONE}", recorded, "1000")
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps(CONFIG))
+
+    sessions.find(PHONE)
+
+    assert eventually(lambda: raw_redis.sismember("unoapi-sessions", PHONE))
+    assert raw_redis.get(f"unoapi-status:{PHONE}") == left
+
+
 def test_a_loss_is_also_noticed_with_sessions_of_the_node_version(
     sessions: RedisSessions, raw_redis: redis.Redis
 ) -> None:

@@ -48,8 +48,8 @@ BEFORE_A_NUMBER = re.compile(
 )
 """What stands before a number in a link or a form; `p:` in the leads of Meta's advertisements."""
 AFTER_A_LINK = re.compile(r"[?&#;].*", re.DOTALL)
-FROM_A_SPREADSHEET = re.compile(r"(\+?[0-9]{8,})\.0{1,2}", re.ASCII)
-"""What a table makes of a number that it takes for an amount."""
+FROM_A_SPREADSHEET = re.compile(r"(\+?[0-9]{8,})[.,]0{1,2}", re.ASCII)
+"""What a table makes of a number that it takes for an amount, with the sign of its country."""
 AROUND = "'\"`\u2018\u2019\u201c\u201d,;=<>"
 """What stands around a number in a line of a table: Excel's marks of a text, quotes, the sign between two columns."""
 MEANINGLESS = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn", "Me", "So"})
@@ -99,12 +99,7 @@ def read_address(written: str, *, own: str = "") -> str:
         return with_ninth_digit(written)  # nearly all of them, and the library takes its time
     if len(written) > MAX_WRITTEN_CHARS:
         raise ValueError(f"has more than {MAX_WRITTEN_CHARS} characters")
-    text = "".join(_meaningful(written))
-    if found := BEFORE_A_NUMBER.match(text):
-        linked = AFTER_A_LINK.sub("", text[found.end() :])
-        text = "".join(_meaningful(unquote(linked[:1] + linked[1:].replace("+", " "))))  # a space in a query
-    text = text.strip(AROUND)
-    user, at, host = text.partition("@")
+    user, at, host = _unwrapped(written).partition("@")
     host = host.lower()
     if at and host not in PERSONS:
         return _chat(user, host)
@@ -144,6 +139,15 @@ def _meaningful(written: str) -> Iterator[str]:
             yield "-" if category == "Pd" else character
 
 
+def _unwrapped(written: str) -> str:
+    """The characters that mean something, out of a link or an address and without what stands around them."""
+    text = "".join(_meaningful(written))
+    if found := BEFORE_A_NUMBER.match(text):
+        linked = AFTER_A_LINK.sub("", text[found.end() :])
+        text = linked[:1] + linked[1:].replace("+", " ")  # a space in a query
+    return "".join(_meaningful(unquote(text))).strip(AROUND)
+
+
 def _chat(user: str, host: str) -> str:
     if f"{user.lower()}@{host}" == STATUS_POSTS:
         return STATUS_POSTS
@@ -166,7 +170,7 @@ def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]], bool]
         text = whole[1]
     text = TRUNK_ZERO.sub(r"\1(", ANY_CARRIER.sub(r"\1", text))
     kept = "".join(character for character in text if character not in SEPARATORS)
-    digits = kept.removeprefix("+")
+    digits = kept.lstrip("+")
     if not digits.isascii() or not digits.isdigit():
         raise ValueError("must be a phone number in international form, digits only, or the address of a chat")
     region = region_of(own)

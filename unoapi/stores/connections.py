@@ -53,7 +53,7 @@ class RedisConnections:
         status, kind = "", {QrCode: "qr", PairingCode: "pairing_code"}.get(type(change), "state")
         if isinstance(change, SessionState):
             status = STATUS_WORDS[change.state]
-        keys = (_connection_key(phone), _status_key(phone))
+        keys = (connection_key(phone), status_key(phone))
         arguments = (at_ms, seq, kind, change.model_dump_json(exclude_defaults=True), now_ms(), status)
         (newer,) = self._redis.call(("EVAL", _RECORD, 2, *keys, *arguments))
         if newer:
@@ -62,12 +62,12 @@ class RedisConnections:
 
     def status(self, phone: str) -> str:
         """The status word; `disconnected` when none is known. Raises StoreUnavailable."""
-        (status,) = self._redis.call(("GET", _status_key(phone)))
+        (status,) = self._redis.call(("GET", status_key(phone)))
         return str(status or "disconnected")
 
     def details(self, phone: str) -> dict[str, Any]:
         """The newest state, QR code and pairing code, as far as they are known. Raises StoreUnavailable."""
-        status, fields = self._redis.call(("GET", _status_key(phone)), ("HGETALL", _connection_key(phone)))
+        status, fields = self._redis.call(("GET", status_key(phone)), ("HGETALL", connection_key(phone)))
         saved = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
         details: dict[str, Any] = {"status": str(status or "disconnected"), "at_ms": int(saved.get("at", 0))}
         for name in ("state", "qr", "pairing_code"):
@@ -87,7 +87,7 @@ class RedisConnections:
         (text,) = self._redis.call(("GET", _message_key(phone, message_id)))
         try:
             return _read_key(json.loads(text)) if text else None
-        except (ValueError, TypeError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError):
             return None
 
     def expect(self, phone: str, command_id: str, *, within_s: int) -> None:
@@ -116,7 +116,7 @@ class RedisConnections:
     def is_served(self, phone: str) -> bool:
         """Whether a connector runs the session and is connected, or was a moment ago. Raises StoreUnavailable."""
         status, leased, at_ms = self._redis.call(
-            ("GET", _status_key(phone)), ("EXISTS", lease_key(phone)), ("HGET", _connection_key(phone), "at")
+            ("GET", status_key(phone)), ("EXISTS", lease_key(phone)), ("HGET", connection_key(phone), "at")
         )
         return bool(status == "online" and leased) or now_ms() - int(at_ms or 0) < GAP_MS
 
@@ -136,7 +136,12 @@ class RedisConnections:
 
 
 def _read_key(stored: Any) -> MessageKey:
-    """The key as a list; or as an object, in which form the version before wrote it, until the version after next."""
+    """The key as a list; or as an object, in which form the version before wrote it, until the version after next.
+
+    The Node version's has the names of its library.
+    """
+    if isinstance(stored, dict) and "remoteJid" in stored:
+        stored = [stored["id"], stored["remoteJid"], stored.get("fromMe"), stored.get("participant") or ""]
     if isinstance(stored, dict):
         return MessageKey(**stored)
     message_id, chat, from_me, participant = (*stored, "")[:4]
@@ -152,11 +157,13 @@ def lease_key(phone: str) -> str:
     return f"unoapi-connector-lease:{phone}"
 
 
-def _status_key(phone: str) -> str:
+def status_key(phone: str) -> str:
+    """The key of a phone's status, as in the Node version."""
     return f"unoapi-status:{phone}"
 
 
-def _connection_key(phone: str) -> str:
+def connection_key(phone: str) -> str:
+    """The key of what a connector recorded last of a phone."""
     return f"unoapi-connection:{phone}"
 
 

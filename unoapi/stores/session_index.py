@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unoapi.stores.connections import connection_key, status_key
+
 if TYPE_CHECKING:
     from unoapi.models.session import Session
     from unoapi.stores.redis import Command
@@ -12,7 +14,12 @@ ALL = "unoapi-sessions"
 """The set of stored phones. A phone in it whose configuration is gone was lost, not removed."""
 CHANGES = "unoapi-sessions-changed"
 """Counts the changes of stored sessions, so that who has read them all knows whether one is another now."""
-ADD_STORED = "return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('SADD', KEYS[2], ARGV[1])"
+ADD_STORED = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('DEL', KEYS[4]) end
+return redis.call('SADD', KEYS[2], ARGV[1])
+"""
+"""Index a phone, and forget a status that no connector of ours recorded: the Node version is no more connected."""
 
 
 def index_commands(session: Session) -> tuple[Command, ...]:
@@ -24,7 +31,8 @@ def index_commands(session: Session) -> tuple[Command, ...]:
 def reindex_commands(session: Session) -> tuple[Command, ...]:
     """The commands that index a session which was stored before, unless it was removed meanwhile."""
     _, *nodes = index_commands(session)
-    return (("EVAL", ADD_STORED, 2, f"unoapi-config:{session.phone}", ALL, session.phone), *nodes)
+    keys = (f"unoapi-config:{session.phone}", ALL, connection_key(session.phone), status_key(session.phone))
+    return (("EVAL", ADD_STORED, len(keys), *keys, session.phone), *nodes)
 
 
 def node_key(node: str) -> str:
