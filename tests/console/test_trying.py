@@ -116,3 +116,11 @@ def test_the_message_as_programs_send_it_is_exactly_the_message(tenant: Browser)
     assert ast.literal_eval(message) == NASTY
     assert json.loads(node.partition("const message = ")[2].partition(";\nconst answer")[0]) == NASTY
     assert "$TOKEN" in curl
+
+
+def test_to_see_a_message_as_programs_send_it_is_no_change(api: MemoryApi, tenant: Browser) -> None:
+    before = api.uno.audit.latest(10)
+
+    tenant.post(f"{PAGE}/programs", {"body": json.dumps(NASTY)})
+
+    assert api.uno.audit.latest(10) == before

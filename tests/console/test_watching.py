@@ -69,7 +69,7 @@ def test_the_overview_counts_messages_and_attempts(api: MemoryApi, operator: Bro
     charts = [json.loads(unescape(chart)) for chart in re.findall(r'data-chart="([^"]+)"', page)]
 
     assert figures(page)["Received"] == "3"
-    assert figures(page)["Deliveries that went well"] == "50.0 %"
+    assert figures(page)["Attempts that went well"] == "50.0 %"
     assert [len(chart["x"]) == len(line["values"]) for chart in charts for line in chart["series"]] == [True] * 6
     assert sum(charts[0]["series"][0]["values"]) == pytest.approx(3 / 5)  # a minute, in steps of five
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.console import Browser
 from tests.support.stack import OPERATOR, ROOT
+from unoapi.broker.topology import WORK_QUEUES
 from unoapi.web.console.words import LANGUAGES, NOTHING, catalogue, num
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ def test_every_text_that_a_page_names_is_there_and_every_text_is_used() -> None:
     by_name = ("error.", *begun, *(f"{group}." for group in groups))
     unused = {key for key in keys - wanted if not key.startswith(by_name) and not key.endswith(".title")}
     assert unused == set()
+
+
+def test_every_queue_says_what_it_is_for() -> None:
+    wanted = {f"queues.for.{name.replace('.', '_')}" for name in WORK_QUEUES}
+
+    assert wanted - set(catalogue("en")) == set()
 
 
 @pytest.mark.parametrize(

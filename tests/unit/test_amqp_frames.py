@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from amqp import transport as py_amqp
 from amqp.exceptions import UnexpectedFrame
 
 from unoapi.broker.connection import Connection, SSLTransport, TCPTransport
@@ -21,6 +23,15 @@ PAYLOADS = [bytes([number]) * (number * 7) for number in range(40)]
 
 def frame(payload: bytes) -> bytes:
     return b"\x01\x00\x02" + len(payload).to_bytes(4, "big") + payload + b"\xce"
+
+
+def read(transport: Any) -> tuple[int, int, bytes] | str:
+    """The next frame, or the kind of the error."""
+    try:
+        frame: tuple[int, int, bytes] = transport.read_frame()
+    except (OSError, UnexpectedFrame) as error:
+        return type(error).__name__
+    return frame
 
 
 @pytest.fixture
@@ -105,6 +116,46 @@ def test_a_frame_that_is_larger_than_what_is_read_at_once_is_whole(ends: tuple[T
     sender.join()
 
     assert frames == [b"before", large, b"behind"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_frames_are_read_as_py_amqp_reads_them(seed: int) -> None:
+    drawn = random.Random(seed)
+    sizes = [drawn.choice([0, 1, 7, 8, 100, 8184, 8192, 20_000]) for _ in range(12)]
+    written = b"".join(frame(drawn.randbytes(size))[: drawn.choice([None] * 9 + [-1])] for size in sizes)
+    (ours, theirs), (plain, plain_end) = socket.socketpair(), socket.socketpair()
+    with ours, theirs, plain, plain_end:
+        transports: list[Any] = [TCPTransport("127.0.0.1"), py_amqp.TCPTransport("127.0.0.1")]
+        for transport, end in zip(transports, (ours, plain), strict=True):
+            end.settimeout(0.002)
+            transport.sock = end
+            transport._setup_transport()
+        while written:
+            size = drawn.choice([1, 5, 8, 500, 8192, 30_000])
+            for end in (theirs, plain_end):
+                end.sendall(written[:size])
+            written = written[size:]
+            for _ in range(drawn.choice([0, 1, 3])):
+                assert read(transports[0]) == read(transports[1])
+        for end in (theirs, plain_end):
+            end.close()
+
+        while (last := read(transports[0])) != "OSError":
+            assert last == read(transports[1])
+        assert read(transports[1]) == "OSError"
+
+
+def test_a_transport_that_connects_again_has_nothing_of_the_connection_before() -> None:
+    transport: Any = SSLTransport("127.0.0.1")
+    transport._read_buffer, transport._start = frame(b"before"), 3
+    transport._wrap_socket = lambda sock, **_: sock
+    transport.sock = SimpleNamespace(
+        settimeout=lambda _: None, do_handshake=lambda: None, read=lambda _: b"", close=lambda: None
+    )
+
+    transport._setup_transport()
+
+    assert (transport.has_frame, transport._read_buffer) == (False, b"")
 
 
 def test_what_is_written_together_leaves_in_one_piece(ends: tuple[TCPTransport, socket.socket]) -> None:

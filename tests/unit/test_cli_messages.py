@@ -1,18 +1,20 @@
-"""`unoapi trace` without an id, and `unoapi listen`, over parts in memory."""
+"""`unoapi trace` without an id, `unoapi listen` and `unoapi endpoint test`, over parts in memory."""
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
-from tests.support.fakes import CONTACT, PHONE, make_session
+from tests.support.fakes import CONTACT, PHONE, WebhookRecorder, make_session, make_webhook
 from tests.support.worker import make_uno
 from unoapi.cli import listen
 from unoapi.cli.main import cli
+from unoapi.models.attempts import Answer
 from unoapi.models.jobs import now_ms
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK, BinnedRequest
@@ -91,6 +93,32 @@ def test_what_is_not_there_or_not_asked_for_is_said(uno: Uno, options: list[str]
 
     assert said.exit_code == code
     assert said.output
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (["--phone", OTHER, "--state", "failed"], "together)."),
+        (["--to", "9999-9999"], "together): name the number by --phone."),
+        (["--to", "9999-9999", "--since", "1h"], "together): name the number by --phone, or look further back."),
+        (["--phone", OTHER, "--state", "failed", "--since", "1h"], "together): look further back."),
+    ],
+)
+def test_where_nothing_is_found_only_what_was_not_done_is_advised(uno: Uno, options: list[str], advice: str) -> None:
+    assert call(uno, "trace", *options).output.endswith(f"{advice}\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Answer(error="name not found", failed_at="name"), "Failed: name not found"),
+        (Answer(200, timings_ms={"connect": 0, "total": 3}), "Delivered: HTTP 200 (total 3 ms)"),
+    ],
+)
+def test_a_test_event_says_what_came_of_it_and_what_took_time(answer: Answer, outcome: str) -> None:
+    uno = replace(make_uno(make_session(make_webhook(id="crm"))), webhook_client=WebhookRecorder(answer))
+
+    assert call(uno, "endpoint", "test", PHONE, "crm").output.splitlines()[0] == outcome
 
 
 def binned(seq: int) -> BinnedRequest:

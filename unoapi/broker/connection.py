@@ -44,7 +44,7 @@ class _FewCalls:
 
     def _setup_transport(self) -> None:
         super()._setup_transport()  # type: ignore[misc] # of the transport that this is mixed into
-        self._start = 0
+        self._read_buffer, self._start = b"", 0
         receive = self._quick_recv
         self._quick_recv = lambda size: receive(max(size, READ_AHEAD))
 

@@ -59,7 +59,8 @@ def test(uno: Uno, phone: str, webhook_id: str, as_json: bool) -> None:
         print_json(asdict(tried))
         sys.exit(0 if tried.delivered else 1)
     steps = ", ".join(f"{name} {ms} ms" for name, ms in tried.timings_ms.items() if ms)
-    click.echo(f"{'Delivered' if tried.delivered else 'Failed'}: {tried.error or f'HTTP {tried.status}'} ({steps})")
+    outcome = f"{'Delivered' if tried.delivered else 'Failed'}: {tried.error or f'HTTP {tried.status}'}"
+    click.echo(f"{outcome} ({steps})" if steps else outcome)
     click.echo(tried.hint)
     if not tried.delivered:
         sys.exit(1)

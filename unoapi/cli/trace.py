@@ -61,11 +61,9 @@ def trace(  # noqa: PLR0913 (one for each option)
         query["since"] = f"{min(round(since.total_seconds()), 999_999_999)}s"
     found = _found(uno, MessageQuery.model_validate(query), limit)
     if not found:
-        click.echo(
-            "No message is found among the latest (UNOAPI_MESSAGE_LOG_MAX of each number, and of all together): "
-            "name the number by --phone, or look further back.",
-            err=True,
-        )
+        more = [*([] if phone else ["name the number by --phone"]), *([] if since is None else ["look further back"])]
+        latest = "the latest (UNOAPI_MESSAGE_LOG_MAX of each number, and of all together)"
+        click.echo(f"No message is found among {latest}{': ' if more else ''}{', or '.join(more)}.", err=True)
         sys.exit(1)
     _print_found(found, as_json=as_json)
 

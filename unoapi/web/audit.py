@@ -21,9 +21,12 @@ routes = Blueprint("audit", __name__)
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 NO_CHANGES = frozenset(
-    {"messages", "media", "uploads", "contacts", "events", "sandbox", "timers", "socketio_broadcast"}
+    {
+        *("messages", "media", "uploads", "contacts", "events", "sandbox", "timers", "socketio_broadcast"),
+        *("apps.access_token", "console.trying.programs"),
+    }
 )
-"""Resources whose requests are messages, files and questions, and so many."""
+"""Resources, and single requests, that are messages, files and questions, and so many."""
 
 
 class AuditQuery(BaseModel):
@@ -59,15 +62,17 @@ def register_audit(app: Flask) -> None:
 
     @app.after_request
     def _write(answer: Response) -> Response:
-        resource, _, name = (request.endpoint or "").rpartition(".")
-        if request.method in SAFE or resource in ("", *NO_CHANGES) or answer.status_code >= HTTPStatus.BAD_REQUEST:
+        endpoint = request.endpoint or ""
+        resource = endpoint.rpartition(".")[0]
+        changes = resource != "" and NO_CHANGES.isdisjoint({resource, endpoint})
+        if request.method in SAFE or not changes or answer.status_code >= HTTPStatus.BAD_REQUEST:
             return answer
         named = {key: f"{value}" for key, value in (request.view_args or {}).items()}
         phone = f"{g.get('opened_phone') or named.get('phone', '')}"[:20]
         parts().audit.add(
             AuditEntry(
                 who=OPERATOR if _is_operators() else phone or SESSION,
-                what=f"{resource}.{name}"[:64],
+                what=endpoint[:64],
                 phone=phone,
                 detail=f"{g.get('audit_detail') or named.get('webhook_id', '')}"[:MAX_CHARS],
                 address=(request.remote_addr or "")[:64],
