@@ -140,6 +140,31 @@ def test_field_report_65_what_would_be_left_out_of_a_carousel_is_refused(tmp_pat
     assert refused.value.code == 131009
 
 
+@pytest.mark.parametrize(
+    "card",
+    [{"type": "product", "action": {"product_retailer_id": "x", "catalog_id": "1"}}, {"card_index": 1}],
+    ids=["a product", "nothing"],
+)
+def test_field_report_65_a_card_that_would_vanish_is_refused(tmp_path: Path, card: dict[str, Any]) -> None:
+    cards = [{"body": {"text": "c"}}, card]
+
+    with pytest.raises(MessageRejected) as refused:
+        Pocket(tmp_path).send(
+            type="interactive", interactive={"type": "carousel", "body": {"text": "B"}, "action": {"cards": cards}}
+        )
+
+    assert refused.value.code == 131051
+
+
+@pytest.mark.parametrize("mode", ["text", "classic", "native"])
+def test_a_carousel_without_buttons_is_its_words_in_every_mode(tmp_path: Path, mode: str) -> None:
+    carousel = {"type": "carousel", "body": {"text": "B"}, "action": {"cards": [{"body": {"text": "c"}}]}}
+
+    sent = Pocket(tmp_path, interactiveMode=mode).send(type="interactive", interactive=carousel)
+
+    assert sent == {"conversation": "B\n\nc"}
+
+
 def test_a_request_for_a_place_keeps_its_header_and_footer(tmp_path: Path) -> None:
     asked = {
         "type": "location_request_message", "header": {"type": "text", "text": "Delivery"},

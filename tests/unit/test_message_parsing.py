@@ -305,3 +305,15 @@ def test_meta_gets_a_language_that_is_written_as_its_code_in_its_object() -> Non
 
     assert parse_message(plain).to_wire()["template"] == {"name": "t", "language": {"code": "pt_BR"}}
     assert parse_message(whole).to_wire()["template"] == whole["template"]
+
+
+def test_field_report_34_on_phones_two_buttons_may_have_one_title() -> None:
+    buttons = [{"type": "reply", "reply": {"id": number, "title": "Comprar"}} for number in ("1", "2")]
+    body = {"to": CONTACT, "type": "interactive", "interactive": {
+        "type": "button", "body": {"text": "b"}, "action": {"buttons": buttons}}}  # fmt: skip
+
+    message = parse_message(body, sender=Sender(phone=PHONE, at_meta=False))
+
+    assert message_of(job_of(message.to_wire())).to_wire() == message.to_wire()
+    with pytest.raises(ValidationError, match="titles"):
+        parse_message(body)

@@ -365,6 +365,8 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
         ):
             words, buttons = _cards(cards)
             frame["body"] = _lines(frame["body"], *words, between="\n\n")
+            if not buttons:
+                return _in_words(frame, media)
         case OtherInteractive(
             type="cta_call", action={"parameters": {"display_text": str(label), "phone_number": str(number)}}
         ):
@@ -383,7 +385,8 @@ def _in_words(frame: dict[str, str], media: content.Media | None, line: str = ""
 
 def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
     """The words of each card, with the address of its picture, and all their buttons: no phone shows others' cards."""
-    words, buttons = [], []
+    words: list[str] = []
+    buttons: list[content.Button] = []
     if len(cards) > MAX_CARDS:
         _refuse(INVALID, "Parameter value is not valid", f"carousel: at most {MAX_CARDS} cards.")
     for card in cards:
@@ -395,11 +398,15 @@ def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
                 head = ""
         body, footer, action = (_part(card, name) for name in ("body", "footer", "action"))
         words.append(_lines(head, str(body.get("text") or ""), str(footer.get("text") or "")))
+        before = len(buttons)
         match action:
             case {"parameters": {"display_text": str(label), "url": str(address)}}:
                 buttons.append(content.Button(type="url", title=label, value=address))
             case {"buttons": [*replies]}:
                 buttons += map(_card_button, replies)
+        if "product_retailer_id" in action or not (words[-1] or len(buttons) > before):
+            details = "carousel: this connection cannot send cards of products, or cards that show nothing."
+            _refuse(UNSUPPORTED, "Message type is not supported", details)
     return words, buttons
 
 
