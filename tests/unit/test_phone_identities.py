@@ -295,3 +295,43 @@ def test_nothing_waits_for_a_message_that_could_not_be_queued() -> None:
         provider.send(parse_message({"to": CONTACT, "text": {"body": "oi"}}), phone=PHONE, message_id="wamid.1")
 
     assert not connections.is_awaited(PHONE, "wamid.1")
+
+
+BY_PHONE = {"jid": f"{CONTACT}@s.whatsapp.net", "kind": "user", "phone": CONTACT}
+BY_LID = {"jid": LID, "kind": "user", "lid": LID}
+
+
+@pytest.mark.parametrize(
+    ("chat", "sender"),
+    [
+        ({**BY_PHONE, "push_name": "Ana"}, BY_LID),
+        ({**BY_LID, "push_name": "Ana"}, BY_PHONE),
+        ({**BY_LID, "phone": CONTACT}, {**BY_LID, "push_name": "Ana"}),
+        ({**BY_LID, "phone": CONTACT, "push_name": "Ana"}, {}),
+    ],
+    ids=["chat has the phone", "sender has the phone", "chat has both", "no sender"],
+)
+@pytest.mark.parametrize("kind", ["message", "undecryptable"])
+def test_in_a_talk_of_two_the_chat_and_who_writes_are_one_person(
+    kind: str, chat: dict[str, Any], sender: dict[str, Any]
+) -> None:
+    content = {**TEXT, "chat": chat, "sender": sender}
+    data = {**content, "content": {"kind": "text", "body": "um"}} if kind == "message" else content
+
+    (job,) = received(kind, data)
+
+    value = value_of(job)
+    assert value["contacts"] == [{"profile": {"name": "Ana"}, "wa_id": CONTACT, "user_id": LID}]
+    assert (value["messages"][0]["from"], value["messages"][0]["from_user_id"]) == (CONTACT, LID)
+
+
+def test_a_receipt_in_a_talk_of_two_has_the_phone_of_its_chat() -> None:
+    ids = MemoryIds()
+    ids.remember_ours(PHONE, theirs="3EB0X1", ours="wamid.1")
+
+    (job,) = received(
+        "receipt", {"status": "read", "ids": ["3EB0X1"], "chat": BY_PHONE, "participant": BY_LID}, ids=ids
+    )
+
+    status = value_of(job)["statuses"][0]
+    assert (status["recipient_id"], status["recipient_user_id"]) == (CONTACT, LID)

@@ -33,9 +33,11 @@ from unoapi.providers.whatsmeow.inbound import (
     identity_of,
     is_placeholder,
     is_shown,
+    joined,
     own_message,
     placeholder_for,
     recipient_in,
+    with_one_person,
 )
 from unoapi.services import own_chat
 from unoapi.services.retries import wait_for_pair, wait_for_store
@@ -90,7 +92,7 @@ def receive(  # noqa: PLR0913 (collaborators)
     own: list[HandleOwnMessage] = []
     match event.type:
         case "message":
-            message, session = ReceivedMessage.model_validate(event.data), sessions.find(phone)
+            message, session = with_one_person(ReceivedMessage.model_validate(event.data)), sessions.find(phone)
             if is_placeholder(message) and not message.history:
                 events = _placeholder(Undecryptable.of(message), session, connections, job=job)
             else:
@@ -99,7 +101,7 @@ def receive(  # noqa: PLR0913 (collaborators)
                 if (written := own_message(message, phone=phone)) is not None:
                     own = own_chat.job_for(written, session=session, at_s=message.timestamp_ms // 1000)
         case "undecryptable":
-            lost = Undecryptable.model_validate(event.data)
+            lost = with_one_person(Undecryptable.model_validate(event.data))
             events = _placeholder(lost, sessions.find(phone), connections, job=job)
         case "receipt":
             receipt = MessageReceipt.model_validate(event.data)
@@ -170,6 +172,8 @@ def _receipt(receipt: MessageReceipt, session: Session, ids: MessageIds, *, age_
     if session.ignores(chat=_party_of(receipt.chat).jid, phone=phone, from_me=False):  # written on the phone, there
         ours = {theirs: our_id for theirs, our_id in ours.items() if our_id != theirs}
     chat, member = _party_of(receipt.chat), _party_of(receipt.participant)
+    if chat.kind == "user":
+        member = joined(member, chat)
     recipient = recipient_in(chat, member if receipt.participant else chat)
     marks = ids.marks(phone, list(ours.values()))
     return [

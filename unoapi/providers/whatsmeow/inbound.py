@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unoapi.errors import StoreUnavailable
 from unoapi.models.cloud_api.callbacks import Change
@@ -21,7 +21,7 @@ from unoapi.models.connector.content import (
     Text,
     Unsupported,
 )
-from unoapi.models.connector.events import ReceivedMessage
+from unoapi.models.connector.events import ReceivedMessage, Undecryptable
 from unoapi.models.identity import Identity, is_same_phone
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.phones import LID, to_jid, user_of, with_ninth_digit
@@ -31,10 +31,11 @@ from unoapi.providers.whatsmeow.menu_answers import answered, names_of
 
 if TYPE_CHECKING:
     from unoapi.models.connector.content import Content
-    from unoapi.models.connector.events import ContextInfo, Party, Undecryptable
+    from unoapi.models.connector.events import ContextInfo, Party
     from unoapi.models.session import Session
     from unoapi.ports import Chats, Connections, MessageIds
 
+Incoming = TypeVar("Incoming", ReceivedMessage, Undecryptable)
 UNAVAILABLE = 131060
 """Meta's error code for a message that stands in the chat and cannot be shown to this device."""
 TITLE = "This message is currently unavailable"
@@ -45,6 +46,7 @@ NO_REACTION = "(the reaction was taken back)"
 TIMER_CHANGES = ("3", "EPHEMERAL_SETTING")
 TO_MANY_OR_ONE = ("user", "broadcast", "status")
 """Kinds of chats in which what the number itself writes is to the chat, as in no group."""
+NAMES = ("jid", "push_name", "verified_name", "username", "picture")
 FREQUENTLY = 4
 """From this score on WhatsApp calls a message forwarded many times."""
 
@@ -358,6 +360,24 @@ def placeholder_for(lost: Undecryptable, *, session: Session, connections: Conne
     body = {"type": "unsupported", "unsupported": kind, "errors": [error_object(UNAVAILABLE, TITLE, details)]}
     message = _head(placeholder, counterparty=counterparty, phone=session.phone) | body
     return _event(message, placeholder, counterparty=counterparty, session=session)
+
+
+def with_one_person(received: Incoming) -> Incoming:
+    """A message in which the chat and who wrote have the names of both: in a talk of two they are one person."""
+    if received.from_me or received.chat.kind != "user":
+        return received
+    sender = joined(received.sender, received.chat)
+    return received.model_copy(update={"sender": sender, "chat": joined(received.chat, sender)})
+
+
+def joined(party: Party, other: Party) -> Party:
+    """The party with the names that it lacks and the other one has; as it is when that is certainly somebody else."""
+    identity, same = identity_of(party), identity_of(other)
+    if identity.contradicts(same):
+        return party
+    known = identity.joined(same)
+    names = {name: getattr(party, name) or getattr(other, name) for name in NAMES}
+    return party.model_copy(update={**names, "phone": known.phone, "lid": known.user_id})
 
 
 def identity_of(party: Party) -> Identity:
