@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
@@ -13,8 +14,10 @@ from tests.support.fakes import GROUP, PHONE, MemoryMediaIndex
 from unoapi.connector import outbox_publisher
 from unoapi.connector.engines.base import ProfilePicture
 from unoapi.connector.media import SessionMedia
-from unoapi.errors import FileRefused
+from unoapi.errors import FileRefused, SendRefused
 from unoapi.media.folder import FolderMediaStore
+from unoapi.models.connector.content import Media
+from unoapi.services.media import save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +55,56 @@ def test_a_contacts_picture_is_fetched_once_and_from_where_the_session_is_connec
 
     assert len(links) == 1
     assert (through_the_proxy.asked, direct.asked) == ([PICTURE.url], [])
+
+
+PDF, HEIC, JPEG = b"%PDF-1.7", b"\0\0\0\x18ftypheic", b"\xff\xd8\xff"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "mime_type", "reason"),
+    [
+        ("image", PDF, "application/pdf", "the file is application/pdf, no image"),
+        ("image", PDF, "image/jpeg", "the file is application/pdf, no image"),
+        ("video", JPEG, "image/jpeg", "the file is image/jpeg, no video"),
+        ("audio", JPEG, "audio/mpeg", "the file is image/jpeg, no audio"),
+        ("image", b"", "image/jpeg", "the file is empty"),
+        ("image", HEIC, "image/jpeg", "phones do not show image/heic, and it was not converted"),
+        ("video", b"RIFF....AVI ", "video/mp4", "phones do not show video/x-msvideo, and it was not converted"),
+        ("image", b"<svg/>", "image/svg+xml", "phones do not show image/svg+xml, and it was not converted"),
+    ],
+)
+def test_an_uploaded_file_of_another_kind_is_refused(
+    tmp_path: Path, kind: str, data: bytes, mime_type: str, reason: str
+) -> None:
+    media, item = uploaded(tmp_path, kind, data, mime_type)
+
+    with pytest.raises(SendRefused, match=re.escape(reason)) as raised:
+        media.fetch(item)
+
+    assert raised.value.code == 131053
+
+
+def test_an_uploaded_file_has_the_type_of_its_bytes_and_a_document_the_one_it_was_given(tmp_path: Path) -> None:
+    for kind, data, mime_type, expected in (
+        ("image", JPEG, "image/png", "image/jpeg"),
+        ("audio", b"ID3", "audio/mp4", "audio/mpeg"),
+        ("document", b"<html>", "text/html", "text/html"),
+        ("document", PDF, "application/x-nota", "application/x-nota"),
+    ):
+        media, item = uploaded(tmp_path, kind, data, mime_type)
+
+        assert media.fetch(item)[0].mime_type == expected
+
+
+def uploaded(folder: Path, kind: str, data: bytes, mime_type: str) -> tuple[SessionMedia, Media]:
+    files: Any = FolderMediaStore(folder)
+    index: Any = MemoryMediaIndex()
+    saved = save(PHONE, [data], mime_type=mime_type, files=files, index=index)
+    nothing: Any = None
+    media = SessionMedia(
+        PHONE, files=files, index=index, downloader=nothing, pictures=nothing, link_to=nothing, timeout_ms=1000
+    )
+    return media, Media.model_validate({"kind": kind, "media": {"key": saved.id, "state": "ready"}})
 
 
 def test_a_channels_file_is_fetched_from_whatsapps_servers_alone(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def test_other_documents_are_not_prepared() -> None:
     assert not preparation.wanted(message, for_phone=True, voice=True, always_voice=False)
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_a_picture_that_phones_do_not_show_becomes_a_jpeg(kind: str) -> None:
     shelf = Shelf()
 

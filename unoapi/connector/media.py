@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -36,6 +37,12 @@ PLAYED = frozenset(
     {"audio/aac", "audio/x-aac", "audio/amr", "audio/mpeg", "audio/mp3", "audio/mp4", "audio/x-m4a", "audio/ogg",
      "audio/opus", "audio/m4a"}
 )  # fmt: skip
+UNSEEN = frozenset(
+    {"image/heic", "image/heif", "image/avif", "image/svg+xml", "image/tiff", "image/vnd.adobe.photoshop",
+     "image/vnd.microsoft.icon", "image/x-icon", "video/x-msvideo", "video/x-ms-asf", "video/x-ms-wmv",
+     "video/x-matroska", "video/webm", "video/x-flv", "video/mpeg", "video/ogg"}
+)  # fmt: skip
+"""Pictures and films of which phones show nothing."""
 MAX_STICKER = 500 * 1024
 JPEG = b"\xff\xd8\xff"
 MAX_PICTURE = 5 * 1024 * 1024
@@ -43,12 +50,14 @@ WHATSAPP_HOSTS = (".whatsapp.net", ".whatsapp.com")
 
 
 def ensure_shown(item: Media, size: int) -> None:
-    """Raise SendRefused for sound that phones do not play, and for stickers that they do not show."""
+    """Raise SendRefused for sound that phones do not play, and for what they do not show."""
     plain = item.mime_type.partition(";")[0].strip().lower()
     if item.kind == "audio" and plain not in PLAYED:
         raise SendRefused(
             f"phones do not play {plain[:50] or 'this'}, and it was not converted", code=MEDIA_UPLOAD_FAILED
         )
+    if item.kind in ("image", "video") and plain in UNSEEN:
+        raise SendRefused(f"phones do not show {plain}, and it was not converted", code=MEDIA_UPLOAD_FAILED)
     if item.kind == "sticker" and (plain != "image/webp" or size > MAX_STICKER):
         raise SendRefused("a sticker is a WebP of 512 x 512 and at most 500 KB", code=MEDIA_UPLOAD_FAILED)
 
@@ -161,5 +170,11 @@ class SessionMedia:
             raise SendRefused("the uploaded file is gone: it has expired", code=MEDIA_UPLOAD_FAILED) from None
         except StoreUnavailable as error:
             raise EngineUnavailable(f"{error}") from error
-        fields = {"mime_type": item.mime_type or stored.mime_type, "filename": item.filename or stored.filename}
+        mime_type = stored.mime_type
+        if item.kind != "document":  # which may be anything, also what a server would answer in its place
+            try:
+                mime_type = ensure_is(item.kind, io.BytesIO(data), served=mime_type, name=stored.filename)
+            except FileRefused as error:
+                raise SendRefused(f"{error}", code=MEDIA_UPLOAD_FAILED) from error
+        fields = {"mime_type": item.mime_type or mime_type, "filename": item.filename or stored.filename}
         return item.model_copy(update=fields), data

@@ -14,10 +14,10 @@ from unoapi.models.prepared import Picture
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 STILL = {"MPO": "JPEG"}
 """A photo with others behind it, as cameras of phones write it: everybody shows the first one."""
-MOVING = ("GIF", "PNG", "WEBP")
+MOVING = ("GIF", "PNG", "WEBP", "AVIF")
 """Of the pictures with several, those that move; the pages of a TIFF do not."""
 MAX_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = None  # ours is smaller, and refuses instead of warning
