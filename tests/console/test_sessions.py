@@ -10,12 +10,13 @@ from urllib.parse import quote
 import pytest
 
 from tests.console.conftest import OURS, THEIRS, token_of
+from tests.support.console import Browser
+from tests.support.stack import OPERATOR
 from unoapi.models.connector.events import PairingCode, QrCode, SessionState
 from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
     from tests.support.api import MemoryApi
-    from tests.support.console import Browser
     from tests.support.fakes import MemoryConnections, MemorySessions
 
 PHONE = "5511988880001"
@@ -103,7 +104,7 @@ def test_a_number_is_registered_with_what_was_filled_in_and_its_token_shown_once
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"phone": "abc"}, "Number"),
+        ({"phone": "abc"}, "no phone number"),
         ({"phone": "123@g.us"}, "no phone number"),
         ({"phone": OURS}, "registered already"),
         ({"phone": "5511977770001", "auth_token": "short"}, "at least 16"),
@@ -126,6 +127,14 @@ def test_what_is_wrong_with_a_new_number_is_said_above_the_form(
         config = api.uno.sessions.config("5511977770001")
         assert config is not None
         assert config["authToken"] is not True
+
+
+@pytest.mark.parametrize("written", ["abc", "12", "120363012345678901@g.us"])
+def test_what_is_no_number_is_refused_in_the_readers_language(api: MemoryApi, written: str) -> None:
+    answer = Browser(api, OPERATOR, language="pt-BR").post("/console/sessions/new", {"phone": written})
+
+    assert answer.status_code == 400
+    assert "Isto não é um número de telefone: escreva no formato internacional." in answer.text
 
 
 def test_a_secret_does_not_come_back_with_the_form(operator: Browser) -> None:

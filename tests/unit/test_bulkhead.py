@@ -212,4 +212,5 @@ def test_the_reports_of_one_outage_share_an_id() -> None:
 
     assert down.id == again.id != up.id
     assert [json.loads(job.body)["type"] for job in (down, up)] == ["endpoint.down", "endpoint.up"]
+    assert json.loads(down.body)["text"] == f"Session {PHONE}, webhook default is down: deliveries wait"
     assert not down.notify_on_failure

@@ -73,7 +73,8 @@ def read_depths(amqp_url: str, topology: Topology, *, holding: Sequence[str] = (
                         held += int(channel.queue_declare(name, passive=True).message_count)
                     except NotFound:
                         channel = connection.channel()
-            purpose = f"waits for {len(holding)} endpoints that are down or paused"
+            those = f"{len(holding)} endpoints that are" if len(holding) != 1 else "1 endpoint that is"
+            purpose = f"waits for {those} down or paused"
             depths.append(Depth(all_holding(topology), purpose, held if counted else None))
     except BROKER_ERRORS as error:
         raise BrokerUnavailable(f"RabbitMQ is not reachable ({type(error).__name__})") from error

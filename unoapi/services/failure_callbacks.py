@@ -156,7 +156,7 @@ def endpoint_report(job: DeliverWebhook, change: EndpointChange) -> ReportFailur
     report_id = computed_id(kind, job.phone, job.webhook_id, str(change.since_ms))
     what = "is down: deliveries wait" if change.down else "is up again"
     document = {
-        "text": f"Session {job.phone}, webhook {_plain(job.webhook_id)}: {what}",
+        "text": f"Session {job.phone}, webhook {_plain(job.webhook_id)} {what}",
         "type": kind,
         "id": report_id,
         "phone": job.phone,
