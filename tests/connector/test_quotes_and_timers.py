@@ -8,6 +8,7 @@ import pytest
 
 from tests.connector.pocket import CHAT, Pocket
 from tests.support.fakes import CONTACT, GROUP, PHONE, MemoryConnections
+from unoapi.connector.convert.events import convert_event
 from unoapi.errors import MessageRejected, Postponed, SendPostponed
 from unoapi.models.message_keys import MessageKey
 
@@ -120,6 +121,20 @@ def test_field_report_29_an_answer_disappears_as_the_chats_messages_do(
     pocket.receives({"kind": "text", "body": "oi"}, ephemeral_seconds=86400)
 
     assert pocket.send(**message)[field]["contextInfo"]["expiration"] == 86400
+
+
+def test_field_report_29_the_timer_of_a_group_that_the_number_is_added_to_counts_at_once(tmp_path: Path) -> None:
+    user, server = GROUP.split("@")
+    timer = {"IsEphemeral": True, "DisappearingTimer": 86400}
+    joined = {"Reason": "invite", "GroupInfo": {"JID": {"User": user, "Server": server}, "GroupEphemeral": timer}}
+    (event,) = convert_event("JoinedGroup", joined)
+    pocket = Pocket(tmp_path)
+    pocket.reports("group", **event.data)
+
+    left = pocket.send(to=GROUP, type="text", text={"body": "oi"})
+
+    assert left["extendedTextMessage"]["contextInfo"]["expiration"] == 86400
+    assert [group["type"] for group in pocket.events[0]["groups"]] == ["group_participants_add"]
 
 
 def test_field_report_29_a_groups_timer_counts_before_anybody_has_written(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def _joined_group(event: Raw) -> list[EngineEvent]:
     members = [_party(object_at(member, "jid"), object_at(member, "phonenumber"))
                for member in objects_at(group, "participants")]  # fmt: skip
     created = text_at(plain, "type") == "new" or bool(text_at(plain, "createkey"))
-    sender = object_at(plain, "sender")
+    sender, timer = object_at(plain, "sender"), int_at(object_at(group, "groupephemeral"), "disappearingtimer")
     data: dict[str, Any] = {
         "group": _party(object_at(group, "jid"), {}),
         "timestamp": int_at(group, "groupcreated") if created else 0,
@@ -248,6 +248,7 @@ def _joined_group(event: Raw) -> list[EngineEvent]:
         "subject": text_at(object_at(group, "groupname"), "name"),
         "reason": text_at(plain, "reason"),
         "added": members if created else [],
+        **({"ephemeral_seconds": timer} if timer else {}),
         **({"by": _party(sender, object_at(plain, "senderpn"))} if sender else {}),
     }
     return _group_event(data | ({} if created else {"joined": True}))
