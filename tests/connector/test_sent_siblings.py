@@ -218,7 +218,9 @@ def test_field_report_30_an_answer_names_the_chat_of_what_it_answers_to_when_tha
     [({"id": "1", "filename": "../../x.pdf"}, "x.pdf"), ({"id": "1", "filename": "C:\\a\\x.pdf"}, "x.pdf"),
      ({"id": "1", "filename": "  "}, "file"), ({"id": "1"}, "file"),
      ({"link": "https://h.test/a%2Fx.pdf?y=1"}, "x.pdf"),
-     ({"link": "https://h.test/"}, "file"), ({"id": "1", "filename": "ação 报告.pdf"}, "ação 报告.pdf")],
+     ({"link": "https://h.test/"}, "file"), ({"id": "1", "mime_type": "application/pdf"}, "file.pdf"),
+     ({"id": "1", "filename": "Contrato", "mime_type": "application/pdf"}, "Contrato"),
+     ({"id": "1", "filename": "ação 报告.pdf"}, "ação 报告.pdf")],
 )  # fmt: skip
 def test_a_document_has_a_name_without_folders(tmp_path: Path, file: dict[str, Any], name: str) -> None:
     left = Pocket(tmp_path).send(type="document", document=file)

@@ -100,6 +100,26 @@ def test_a_file_is_saved_and_its_id_takes_the_place_of_its_address(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("last", "given", "name"),
+    [
+        ("nota/123", None, "123.pdf"),
+        ("boleto.php?id=1", None, "boleto.pdf"),
+        ("REM0101.rem", None, "REM0101.rem"),
+        ("a.PDF", None, "a.PDF"),
+        ("nota/123", "Contrato", "Contrato"),
+    ],
+)
+def test_a_document_named_by_its_address_has_the_ending_of_its_type(
+    tmp_path: Path, last: str, given: str | None, name: str
+) -> None:
+    document = {"link": f"https://h.test/{last}"} | ({"filename": given} if given else {})
+
+    job = run(tmp_path, Files(b"%PDF-1.7", "application/pdf"), document=document)
+
+    assert json.loads(job.body)["document"]["filename"] == name
+
+
+@pytest.mark.parametrize(
     ("message", "data"),
     [
         ({"interactive": {"type": "button", "header": {"type": "image", "image": {"link": LINK}}, "body": {"text": "x"},

@@ -44,6 +44,8 @@ TYPES = {ending: mime_type for mime_type, ending in EXTENSIONS.items()} | {
 """The other way round, with all endings that a type has."""
 
 
+PROGRAMS = frozenset({"php", "asp", "aspx", "ashx", "jsp", "cgi", "do"})
+"""Endings of addresses whose files are made by a program: no file's own."""
 JOINERS = "\u200c\u200d"
 """Not printed, and part of words and emojis."""
 MIME_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(;[ -~]{0,100})?", re.ASCII)
@@ -169,6 +171,15 @@ def extension(mime_type: str) -> str:
     """The file extension of a media type; `bin` for one that nobody knows."""
     plain = mime_type.partition(";")[0].strip().lower()
     return EXTENSIONS.get(plain) or (mimetypes.guess_extension(plain) or ".bin").removeprefix(".")
+
+
+def with_ending(name: str, mime_type: str) -> str:
+    """A name out of an address, as `/nota/123` or `/boleto.php`, with an ending by which computers know the file."""
+    stem, _, program = name.rpartition(".")
+    ending = extension(mime_type)
+    if ending == "bin" or (stem and program.lower() not in PROGRAMS):
+        return name
+    return f"{stem or program}.{ending}"
 
 
 def type_of(filename: str) -> str:

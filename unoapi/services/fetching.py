@@ -15,7 +15,7 @@ from unoapi.errors import FetchFailed, FileRefused, MediaQuotaReached, MessageRe
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
 from unoapi.models.jobs import PrepareVoice, SendMessage, now_ms
-from unoapi.models.media import MAX_BYTES
+from unoapi.models.media import MAX_BYTES, with_ending
 from unoapi.services import preparation
 from unoapi.services.media import copied, holders, kinds_of_files, pieces_of, save
 from unoapi.services.message_parsing import message_of
@@ -105,8 +105,9 @@ def _saved(  # noqa: PLR0913 (collaborators)
     index: MediaIndex,
     quota: int,
 ) -> MediaFile:
-    name = str(holder.get("filename") or name_in(str(holder["link"])))
-    mime_type = ensure_is(kind, file, served=fetched.mime_type, name=name)
+    given, last = str(holder.get("filename") or ""), name_in(str(holder["link"]))
+    mime_type = ensure_is(kind, file, served=fetched.mime_type, name=given or last)
+    name = given or (with_ending(last, mime_type) if last else "")
     pieces = pieces_of(file)
     return save(
         job.phone, pieces, mime_type=mime_type, filename=name, files=files, index=index, limit=MAX_BYTES, quota=quota

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.errors import SendRefused
 from unoapi.models.connector import content
 from unoapi.models.connector.quoting import Quoted
+from unoapi.models.media import with_ending
 from unoapi.models.phones import STATUS_POSTS, to_jid
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def _media(item: content.Media, uploaded: dict[str, Any]) -> dict[str, Any]:
     if item.caption and item.kind in CAPTIONED:
         part["caption"] = item.caption
     if item.kind == "document":
-        part |= {"fileName": item.filename or "file", "title": item.filename or "file"}
+        name = item.filename or with_ending("file", item.mime_type)
+        part |= {"fileName": name, "title": name}
     if item.kind == "audio":
         part["PTT"] = item.voice
     if item.kind == "sticker":
