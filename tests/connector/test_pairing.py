@@ -61,7 +61,10 @@ def test_field_report_96_a_number_that_no_connector_has_is_told_that_nothing_was
         assert api.queues.take(COMMANDS) is None
 
 
-@pytest.mark.parametrize("written", ["+55 11 98888-0000", "5511988880000", 5511988880000])
+@pytest.mark.parametrize(
+    "written",
+    ["+55 11 98888-0000", "5511988880000", 5511988880000, "(11) 98888-0000", "11988880000", "0xx11 8888-0000"],
+)
 def test_field_report_96_the_number_is_read_as_people_write_it(api: MemoryApi, written: object) -> None:
     assert api.post(f"/session/{PHONE}/connect", {"method": "code", "phone": written}).ok
 
@@ -72,3 +75,20 @@ def test_field_report_96_the_number_is_read_as_people_write_it(api: MemoryApi, w
 def test_field_report_96_what_is_no_number_is_refused(api: MemoryApi, written: object) -> None:
     assert api.post(f"/session/{PHONE}/connect", {"method": "code", "phone": written}).status_code == 400
     assert api.queues.take(COMMANDS) is None
+
+
+@pytest.mark.parametrize(
+    ("wish", "method"),
+    [
+        ({"method": "pairing_code", "phone": None}, "code"),
+        ({"method": "qrcode", "phone": ""}, "qr"),
+        ({"method": "", "phone": None}, "qr"),
+        ({"method": None}, "qr"),
+    ],
+)
+def test_the_methods_have_the_names_of_the_setting_too_and_what_a_form_left_empty_is_not_set(
+    api: MemoryApi, wish: dict[str, object], method: str
+) -> None:
+    assert api.post(f"/session/{PHONE}/connect", wish).ok
+
+    assert json.loads(api.queues.take(COMMANDS).body)["data"] == {"method": method, "phone": PHONE}

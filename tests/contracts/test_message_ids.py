@@ -176,3 +176,12 @@ def test_field_report_103_the_marks_of_messages_are_remembered(ids: MessageIds) 
 
 def test_with_redis_away_no_message_has_a_mark(away: RedisClient) -> None:
     assert RedisMessageIds(away, ttl_s=60).marks(PHONE, ["wamid.1"]) == {}
+
+
+def test_what_the_fork_of_the_node_version_noted_is_read(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    raw_redis.set(f"unoapi-id:{PHONE}:wamid.M", "UNO.1")
+    raw_redis.set(f"unoapi-id_rev:{PHONE}:UNO.1", "wamid.M")
+    ids = RedisMessageIds(redis_client, ttl_s=60)
+
+    assert (ids.ours(PHONE, "wamid.M"), ids.theirs(PHONE, "UNO.1")) == ("UNO.1", "wamid.M")
+    assert ids.theirs(PHONE, "UNO.2") == "UNO.2"

@@ -79,9 +79,13 @@ class RedisMessageIds:
 
     def theirs(self, phone: str, ours: str) -> str:
         """Their id, or ours when no pair is known. Raises StoreUnavailable."""
-        (other,) = self._redis.call(("GET", f"unoapi-id:{phone}:{ours}"))
+        places = (
+            f"unoapi-id:{phone}:{ours}",
+            f"unoapi-id_rev:{phone}:{ours}",
+        )  # the second is the Node version's fork's
+        ((other, of_fork),) = self._redis.call(("MGET", *places))
         self._owed.settle()
-        return str(other) if other else ours
+        return str(other or of_fork or ours)
 
 
 def _token_keys(phone: str, theirs: str) -> list[str]:

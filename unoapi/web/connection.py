@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from flask import Blueprint, jsonify
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from unoapi.errors import RequestError
 from unoapi.models.connector.commands import Connect
-from unoapi.models.phones import read_address
+from unoapi.models.phones import MAX_WRITTEN_CHARS, read_address
 from unoapi.services.qr_codes import data_url
 from unoapi.services.sessions import CONNECTED_ELSEWHERE, status_of
 from unoapi.web.auth import session_token
@@ -28,23 +29,22 @@ SHOWN = (
 )  # fmt: skip
 
 
-def _as_people_write_it(value: object) -> object:
-    """The digits of a number like "+55 11 …"; of a chat's address nothing is a number."""
-    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-        return value
-    address = read_address(f"{value}")
-    if not address.isdigit():
-        raise ValueError("must be a phone number in international form")
-    return address
+METHODS = {"": None, "qrcode": "qr", "pairing_code": "code"}
+"""What forms leave empty, and how the option `connectionType` calls the methods."""
 
 
 class ConnectRequest(BaseModel):
     """How to connect. `phone` is the number that a pairing code is for, when it is not the session's."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
-    method: Literal["qr", "code", "resume"] | None = None
-    phone: Annotated[str, BeforeValidator(_as_people_write_it)] = Field(default="", max_length=20)
+    method: Annotated[
+        Literal["qr", "code", "resume"] | None,
+        BeforeValidator(lambda value: METHODS.get(value, value) if isinstance(value, str) else value),
+    ] = None
+    phone: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = Field(
+        default="", max_length=MAX_WRITTEN_CHARS
+    )
 
 
 @routes.get("/session/<node:phone>/state")
@@ -91,10 +91,26 @@ def connect(phone: str, body: ConnectRequest) -> ResponseReturnValue:
 
 
 def ask_to_connect(phone: str, wish: ConnectRequest) -> None:
-    """Publish the command. Raises BrokerUnavailable, Postponed."""
+    """Publish the command. Raises RequestError, BrokerUnavailable, Postponed."""
     session = parts().sessions.find(phone)
     method = wish.method or ("code" if session.connection_type == "pairing_code" else "qr")
-    publish_command(phone, "session.connect", Connect(method=method, phone=wish.phone or phone).model_dump())
+    number = _number(wish.phone, own=phone) if wish.phone else phone
+    publish_command(phone, "session.connect", Connect(method=method, phone=number).model_dump())
+
+
+def _number(written: str, *, own: str) -> str:
+    """The digits of a number as people write it. Raises RequestError."""
+    try:
+        address = read_address(written, own=own)
+    except ValueError as error:
+        raise _refusal(f"{error}") from None
+    if not address.isdigit():
+        raise _refusal("must be a phone number in international form")
+    return address
+
+
+def _refusal(reason: str) -> RequestError:
+    return RequestError("Parameter value is not valid", code=131009, status=400, details=f"phone: {reason}")
 
 
 @routes.post("/session/<node:phone>/disconnect")
