@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.console.conftest import OURS, THEIRS, token_of
 from tests.support.console import Browser
 from tests.support.stack import OPERATOR, ROOT
 from unoapi.broker.topology import WORK_QUEUES
@@ -97,6 +98,20 @@ def test_a_chosen_language_stays(api: MemoryApi, language: str) -> None:
 
     assert answer.headers["Location"] == "/console/queues"
     assert f'<html lang="{language}">' in browser.page("/console/queues")
+
+
+def test_what_is_refused_is_refused_in_the_readers_language(api: MemoryApi) -> None:
+    stranger, tenant, operator = (Browser(api, token, language="pt-BR") for token in (None, token_of(OURS), OPERATOR))
+    refused = {
+        "Você não entrou": stranger.post("/console/logout"),
+        "Esta página é do operador.": tenant.get("/console/queues"),
+        "o seu token não o abre.": tenant.get(f"/session/{THEIRS}"),
+        "antigo demais": tenant.post_as(f"/console/try/{OURS}", {"body": "{}"}),
+        "um objeto JSON: {…}.": tenant.post(f"/console/try/{OURS}", {"body": "[]"}),
+        "Escolha algumas, ou todas.": operator.post("/console/dead-letters/replay"),
+    }
+
+    assert [words for words, answer in refused.items() if words not in answer.text] == []
 
 
 def test_a_language_that_is_none_changes_nothing(api: MemoryApi) -> None:

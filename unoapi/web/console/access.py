@@ -22,6 +22,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from unoapi.errors import RequestError, StoreUnavailable
 from unoapi.web.auth import IS_PHONE, is_operator, same
+from unoapi.web.console.words import t
 from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
 from unoapi.web.rate_limits import limits
@@ -167,7 +168,7 @@ def operator_login(view: View) -> View:
         if login is None:
             return to_login_page()
         if not login.operator:
-            raise RequestError("Permission denied", code=10, status=403, details="This page is the operator's.")
+            raise RequestError("Permission denied", code=10, status=403, details=t("error.operators"))
         _accept(login)
         return view(*args, **kwargs)
 
@@ -196,7 +197,7 @@ def opened_phone(login: Login, node: str) -> str:
     for phone in parts().directory.phones_of(node):
         if IS_PHONE.fullmatch(phone) and login.opens(parts().sessions.find(phone)):
             return phone
-    raise not_found("There is no such number here, or your token does not open it.")
+    raise not_found(t("error.no_number"))
 
 
 def ensure_own_form() -> None:
@@ -204,8 +205,7 @@ def ensure_own_form() -> None:
     login: Login | None = g.get("login")
     given = request.headers.get("X-CSRF-Token") or request.form.get("csrf_token", "")
     if login is None or not same(given, login.csrf_token):
-        details = "This form is too old, or not one of this console's: open the page again, and send it once more."
-        raise RequestError("Form out of date", code=10, status=403, details=details)
+        raise RequestError("Form out of date", code=10, status=403, details=t("error.old_form"))
 
 
 def to_login_page() -> ResponseReturnValue:
@@ -213,7 +213,7 @@ def to_login_page() -> ResponseReturnValue:
     if HTMX in request.headers:
         return "", 401, {"HX-Redirect": LOGIN_PAGE}
     if request.method != "GET":
-        raise RequestError("Log in first", code=0, status=401, details="You are not logged in, or no longer.")
+        raise RequestError("Log in first", code=0, status=401, details=t("error.no_login"))
     return redirect(f"{LOGIN_PAGE}?next={quote(request.full_path.rstrip('?'))}", 303)
 
 

@@ -235,7 +235,7 @@ def _meanings(lines: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 def _work(form: Work, verb: str) -> ResponseReturnValue:
     began_ms = form.began_ms or now_ms()
     if not form.chosen and not form.all:
-        raise RequestError("Invalid parameter", code=100, status=400, details="Choose some of them, or all.")
+        raise RequestError("Invalid parameter", code=100, status=400, details=t("dead_letters.choose_some"))
     left = form.most - form.purged if verb == "purge" else AT_ONCE
     query = form.query(older_than_s=0 if form.id else max(0, now_ms() - began_ms) / 1000)
     bounds = Bounds(1 if form.id else min(AT_ONCE, max(1, left)), WORK_S)

@@ -18,6 +18,7 @@ from unoapi.services.request_bin import is_watched
 from unoapi.web import messages, sandbox
 from unoapi.web.console.access import any_login, opened_phone, session_login
 from unoapi.web.console.view import live, read_form, render
+from unoapi.web.console.words import t
 from unoapi.web.parts import parts
 from unoapi.web.request_body import json_of
 from unoapi.web.schemas import query, schema
@@ -222,7 +223,7 @@ def _object(written: str) -> dict[str, Any]:
     """The JSON object that somebody wrote. Raises RequestError."""
     document = json_of(written, name="The message")
     if not isinstance(document, dict):
-        raise RequestError("Invalid parameter", code=100, status=400, details="The message must be a JSON object: {…}.")
+        raise RequestError("Invalid parameter", code=100, status=400, details=t("try.no_object"))
     return document
 
 
