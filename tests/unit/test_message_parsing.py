@@ -32,11 +32,36 @@ from unoapi.services.sending import command, send
 
 STORED: list[str] = json.loads((Path(__file__).parent / "stored_messages.json").read_text("utf-8"))
 """Bodies of jobs as commit 72fe420 wrote them: an example of each type, and liberties of clients."""
+OURS, OF_META = f"wamid.{'0A' * 16}", "wamid.HBgNNTU0OTk4ODg4Nzc3NxUCABIYFDNFQjBBQUJCQ0NEREVFRkYwMDExAA=="
 MARK = {"status": "read", "message_id": "wamid.X", "typing_indicator": {"type": "text"}, "a_field_of_next_year": [1]}
 
 
 def job_of(document: dict[str, Any]) -> SendMessage:
     return SendMessage(id="wamid.1", phone=PHONE, message_id="wamid.1", body=serialise(document))
+
+
+@pytest.mark.parametrize(
+    ("quoted", "known", "left"),
+    [
+        (OURS, "wamid.HBgN", "wamid.HBgN"),
+        (OURS, "", None),
+        ("UNO.OUT.0191", "", None),
+        (OF_META, "", OF_META),
+    ],
+    ids=["known", "forgotten", "of the Node version", "of Meta"],
+)
+def test_field_report_30_an_answer_to_a_message_that_is_forgotten_leaves_without_its_quote(
+    quoted: str, known: str, left: str | None
+) -> None:
+    ids = MemoryIds()
+    if known:
+        ids.remember(PHONE, theirs=known, ours=quoted)
+    message = {"to": CONTACT, "type": "text", "text": {"body": "x"}, "context": {"message_id": quoted}}
+
+    passed_on = with_their_ids(parse_message(message).to_wire(), phone=PHONE, ids=ids)
+
+    assert passed_on["text"] == {"body": "x"}
+    assert passed_on.get("context") == (None if left is None else {"message_id": left})
 
 
 @pytest.mark.parametrize("body", STORED)

@@ -12,6 +12,8 @@ _TOKEN = re.compile(r"[0-9A-Za-z]{8,127}")
 
 OWN_IDS = ("wamid.", "UNO.")
 """How the ids begin that this gateway makes."""
+MADE_HERE = re.compile(r"wamid\.[0-9A-F]{32}|UNO\.[\x21-\x7e]*")
+"""Ids of this gateway, and of the Node version, as a whole: Meta makes none of this form."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.event_content import ITEMS
+from unoapi.models.message_keys import MADE_HERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,17 +28,15 @@ ABOUT = {
 def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> dict[str, Any]:
     """A message or command in which the messages that it is about have Meta's ids.
 
-    Raises StoreUnavailable while those cannot be read: Meta knows no others.
+    A quote of which only we knew the id is left out: Meta would refuse the whole message. Raises StoreUnavailable while
+    the ids cannot be read: Meta knows no others.
     """
-    changed = dict(message)
+    changed = {name: part for name, part in message.items() if name != "context"}
     context = message.get("context")
-    if isinstance(context, dict):
-        quoted = context.get("message_id") or context.get("id")
-        changed["context"] = {"message_id": ids.theirs(phone, str(quoted))} if quoted else None
-        if not quoted:
-            changed.pop("context")
-    elif "context" in changed:
-        changed.pop("context")
+    if isinstance(context, dict) and (quoted := context.get("message_id") or context.get("id")):
+        theirs = ids.theirs(phone, str(quoted))
+        if not MADE_HERE.fullmatch(theirs):
+            changed["context"] = {"message_id": theirs}
     kind = str(message.get("type"))
     content = message.get(kind)
     if isinstance(content, dict) and content.get("message_id"):  # a reaction, a pin
