@@ -325,6 +325,18 @@ def test_in_a_talk_of_two_the_chat_and_who_writes_are_one_person(
     assert (value["messages"][0]["from"], value["messages"][0]["from_user_id"]) == (CONTACT, LID)
 
 
+@pytest.mark.parametrize("coexistence", [True, False])
+def test_what_the_number_writes_to_itself_under_its_lid_has_its_phone(*, coexistence: bool) -> None:
+    own = {**OWN, "lid": "999@lid"}
+    options = {"ignoreOwnMessages": False, "outgoingMessagesCoex": coexistence}
+    note = {**TEXT, "chat": {"jid": "999@lid", "kind": "user"}, "sender": own, "from_me": True}
+
+    (job,) = received("message", note, session=make_session(**options))
+
+    assert value_of(job)["contacts"][0]["wa_id"] == PHONE
+    assert received("message", note, session=make_session(**options, ignoreYourselfMessages=True)) == []
+
+
 def test_a_receipt_in_a_talk_of_two_has_the_phone_of_its_chat() -> None:
     ids = MemoryIds()
     ids.remember_ours(PHONE, theirs="3EB0X1", ours="wamid.1")

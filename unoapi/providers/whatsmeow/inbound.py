@@ -332,7 +332,7 @@ def is_placeholder(received: ReceivedMessage) -> bool:
 
 def is_shown(lost: Undecryptable, *, session: Session) -> bool:
     """Whether anybody is to hear of a message that cannot be read here."""
-    return not lost.hide and not session.ignores(chat=lost.chat.jid, phone=session.phone, from_me=lost.from_me)
+    return not lost.hide and not session.ignores(chat=address_of(lost.chat), phone=session.phone, from_me=lost.from_me)
 
 
 def placeholder_for(lost: Undecryptable, *, session: Session, connections: Connections | None) -> Event:
@@ -363,8 +363,12 @@ def placeholder_for(lost: Undecryptable, *, session: Session, connections: Conne
 
 
 def with_one_person(received: Incoming) -> Incoming:
-    """A message in which the chat and who wrote have the names of both: in a talk of two they are one person."""
-    if received.from_me or received.chat.kind != "user":
+    """A message in which the chat and who wrote have the names of both, where they are one person.
+
+    So it is in a talk of two when the other one writes, and in the number's talk with itself.
+    """
+    to_another = received.from_me and not identity_of(received.chat).likeness(identity_of(received.sender))
+    if to_another or received.chat.kind != "user":
         return received
     sender = joined(received.sender, received.chat)
     return received.model_copy(update={"sender": sender, "chat": joined(received.chat, sender)})
