@@ -294,6 +294,29 @@ def test_field_report_45_words_in_the_place_of_a_file_are_no_file(kind: str, nam
 
 
 @pytest.mark.parametrize(
+    ("kind", "served", "name"),
+    [("image", "image/jpeg", "a.jpg"), ("video", "", "a"), ("audio", "application/octet-stream", "a.mp3"),
+     ("sticker", "", "a.webp"), ("document", "application/octet-stream", "a.pdf"), ("document", "", "a.docx")],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "head", ['{"mensagem": "não encontrado"}'.encode(), b'{\r\n  "error": 1}', b'<?xml version="1.0"?><Error><Code>']
+)
+def test_field_report_45_an_error_is_no_file_whatever_type_it_is_served_with(
+    kind: str, served: str, name: str, head: bytes
+) -> None:
+    assert "answer" in why_not(kind, head, served=served, name=name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "served", "name"),
+    [("document", b'{"a": 1}', "", "a.json"), ("document", b"<?xml?><nfe>", "application/octet-stream", "nota.xml"),
+     ("document", b'{"a": 1}', "", "a"), ("document", b'{"a": 1}', "", "a.bin"), ("image", b"{x", "", "a.jpg")],
+)  # fmt: skip
+def test_field_report_45_documents_of_words_are_files(kind: str, head: bytes, served: str, name: str) -> None:
+    assert why_not(kind, head, served=served, name=name) == ""
+
+
+@pytest.mark.parametrize(
     ("kind", "head", "name"),
     [("document", b"a;b\n", "a.csv"), ("document", b"hello", "a.txt"), ("document", b"hello", "notes"),
      ("image", b"\xff\xd8\xff\xe0", "a"), ("document", b"%PDF-1.4", "a.pdf")],

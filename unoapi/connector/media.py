@@ -39,8 +39,8 @@ PLAYED = frozenset(
 )  # fmt: skip
 UNSEEN = frozenset(
     {"image/heic", "image/heif", "image/avif", "image/svg+xml", "image/tiff", "image/vnd.adobe.photoshop",
-     "image/vnd.microsoft.icon", "image/x-icon", "video/x-msvideo", "video/x-ms-asf", "video/x-ms-wmv",
-     "video/x-matroska", "video/webm", "video/x-flv", "video/mpeg", "video/ogg"}
+     "image/vnd.microsoft.icon", "image/x-icon", "image/jxl", "image/jp2", "video/x-msvideo", "video/x-ms-asf",
+     "video/x-ms-wmv", "video/x-matroska", "video/webm", "video/x-flv", "video/mpeg", "video/ogg"}
 )  # fmt: skip
 """Pictures and films of which phones show nothing."""
 MAX_STICKER = 500 * 1024

@@ -20,7 +20,7 @@ USUAL = {
     "application/x-pdf": "application/pdf", "application/csv": "text/csv",
 }  # fmt: skip
 """Types under other names: Meta takes none of them, and phones show nothing of what is announced so."""
-ZIP, OLE, PAGE = "application/zip", "application/x-ole-storage", "text/html"
+ZIP, OLE, PAGE, SVG = "application/zip", "application/x-ole-storage", "text/html", "image/svg+xml"
 OPUS = "audio/ogg; codecs=opus"
 STARTS = {
     b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"GIF8": "image/gif", b"ID3": "audio/mpeg",
@@ -114,6 +114,13 @@ def _is_words(head: bytes) -> bool:
     return begin.isascii() and all(byte >= ord(" ") or byte in b"\t\r\n" for byte in begin)
 
 
+def _is_answer(head: bytes) -> bool:
+    """Whether it begins as JSON or XML does: errors of storage servers, whatever type they name."""
+    begin = head.lstrip()
+    is_object = begin.startswith(b"{") and begin[1:].lstrip().startswith(b'"')
+    return is_object or begin.startswith((b"<?xml", b"<Error"))
+
+
 def _type_in_zip(head: bytes) -> str:
     named = head[38:100].partition(b"PK")[0].decode("ascii", "ignore") if head[30:38] == b"mimetype" else ""
     named = plain_mime_type(named.strip())
@@ -169,6 +176,9 @@ def why_not(kind: str, head: bytes, *, served: str, name: str) -> str:
     content, found = type_of_content(head), known_type(head, served=served, name=name)
     if served == "text/plain" and not content and _is_words(head) and (kind != "document" or type_of(name) in SIGNED):
         return "there are words in the place of the file"
+    is_signed = kind != "document" or (served in VAGUE and type_of(name) in SIGNED)
+    if is_signed and not content and found != SVG and _is_answer(head):
+        return "there is a server's answer in the place of the file"
     if kind == "document":
         return _why_no_document(content, served, named=type_of(name))
     family = found.partition("/")[0]
