@@ -15,7 +15,7 @@ from markupsafe import escape
 from tests.console.conftest import OURS, THEIRS, token_of
 from tests.support.api import MemoryApi, memory_api
 from tests.support.console import Browser
-from tests.support.fakes import CONTACT
+from tests.support.fakes import CONTACT, make_send
 from tests.support.stack import OPERATOR
 from unoapi.broker.dead_letters import to_dead_letter
 from unoapi.broker.topology import Topology
@@ -341,6 +341,17 @@ def test_chosen_ones_are_put_back_and_the_others_stay(api: MemoryApi, operator: 
 
     assert len(ids_on(operator.page(LETTERS))) == 1
     assert len(api.queues.jobs("unoapi.outgoing")) == 2
+
+
+def test_a_chosen_one_that_stays_says_why(api: MemoryApi, operator: Browser) -> None:
+    letter = to_dead_letter(Envelope(make_send()), Topology("unoapi"), reason="outcome_unknown", error="it broke")
+    api.uno.publisher.publish([], messages=[letter])
+    chosen = ids_on(operator.page(LETTERS))
+
+    none, stays = (operator.post(f"{LETTERS}/replay-chosen", fields) for fields in ({}, {"ids": chosen}))
+
+    assert "None was chosen." in operator.page(none.headers["Location"])
+    assert "0 put back. The others may have been sent" in operator.page(stays.headers["Location"])
 
 
 def test_all_that_match_are_put_back_and_what_dies_again_meanwhile_is_left(

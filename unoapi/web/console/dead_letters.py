@@ -207,12 +207,14 @@ def replay_chosen() -> ResponseReturnValue:
     """Put back those that were ticked, at most a page of them."""
     counted: Counter[str] = Counter()
     ids = frozenset(letter_id[:256] for letter_id in request.form.getlist("ids")[:ON_A_PAGE] if letter_id)
+    said = "done.none_chosen"
     if ids:
         query, bounds = DeadLetterQuery(ids=ids), Bounds(len(ids), WORK_S)
         walk = parts().dead_letters.replay(query, by="/console/dead-letters", bounds=bounds)
         counted.update(result.outcome for result in walk)
+        said = "done.replayed_some" if counted["needs_force"] else "done.replayed"
     _note(counted)
-    return done("dead_letters.page", "done.replayed", n=counted["replayed"] + counted["already_delivered"])
+    return done("dead_letters.page", said, n=counted["replayed"] + counted["already_delivered"])
 
 
 @routes.post("/console/dead-letters/purge")
