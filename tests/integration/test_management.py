@@ -289,6 +289,15 @@ def test_a_business_profile_is_saved_and_always_has_a_vertical(api: Api) -> None
     ]
 
 
+def test_a_blocked_user_may_be_a_json_number_with_an_empty_id(api: Api) -> None:
+    users = {"block_users": [{"user": int(CONTACT), "user_id": None}]}
+
+    added = ask(api, "POST", f"{V}/{SHOP}/block_users", TOKEN, json=users).json()
+    ask(api, "DELETE", f"{V}/{SHOP}/block_users", TOKEN, json=users)
+
+    assert added["block_users"]["added_users"] == [{"input": CONTACT, "wa_id": CONTACT}]
+
+
 def test_users_are_blocked_listed_and_unblocked(api: Api) -> None:
     path, users = f"{V}/{SHOP}/block_users", {"messaging_product": "whatsapp", "block_users": [{"user": f"+{CONTACT}"}]}
 

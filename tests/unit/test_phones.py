@@ -218,3 +218,11 @@ def test_field_report_14_nothing_is_guessed_from_what_is_no_number(written: str)
 def test_field_report_14_forms_of_other_countries_links_and_lists(written: str, own: str, address: str) -> None:
     """Also numbers that are newer than the numbering plans: their length is that of the country's."""
     assert read_address(written, own=own) == address
+
+
+@pytest.mark.parametrize(
+    ("number", "valid"),
+    [("5215512345678", True), ("+525512345678", True), ("521551234567", False), ("5491123456789", True)],
+)
+def test_a_mobile_as_whatsapp_writes_it_is_in_its_countrys_plan(number: str, *, valid: bool) -> None:
+    assert is_valid(number) is valid

@@ -68,6 +68,8 @@ COUNTRY_CODES = frozenset(f"{code}" for code in phonenumbers.COUNTRY_CODE_TO_REG
 MARKED_ARGENTINE = re.compile(r"^549(?=[0-9]{12}$)(?=[0-9]{2,4}15[0-9]{6,8}$)", re.ASCII)
 """The 9 of Argentina's mobiles beside their 15, which is not dialled with the country's code."""
 MEXICO = "52"
+MEXICAN_OF_WHATSAPP = re.compile(r"^521(?=[0-9]{10}$)", re.ASCII)
+"""A mobile of Mexico as WhatsApp writes it, with a digit that the numbering plan has no more."""
 ZERO_OF_THE_NUMBER = ("39", "378", "379", "225", "229", "241", "242")
 """Countries where a zero behind the code belongs to most numbers: Italy and its neighbours, some of Africa."""
 MOBILE_INFIX = {"AR": 2}
@@ -285,8 +287,11 @@ def to_jid(recipient: str) -> str:
 
 
 def is_valid(number: str) -> bool:
-    """Whether the numbering plan of its country has this number, in international form with or without a plus."""
-    digits = number.removeprefix("+")
+    """Whether the numbering plan of its country has this number, in international form with or without a plus.
+
+    Mexico's mobiles count in WhatsApp's form, too.
+    """
+    digits = MEXICAN_OF_WHATSAPP.sub(MEXICO, number.removeprefix("+"))
     if not digits.isascii() or not digits.isdigit():
         return False
     try:

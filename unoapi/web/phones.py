@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unoapi.errors import MediaMissing, RequestError
 from unoapi.models.contacts import is_phone
 from unoapi.models.identity import Identity, is_user_id
-from unoapi.models.options import BusinessProfile, EmptyIsAbsent, WebUrl
+from unoapi.models.options import BusinessProfile, EmptyIsAbsent, NothingIsNoText, WebUrl
 from unoapi.models.phones import is_individual, read_address
 from unoapi.models.session import without_secrets
 from unoapi.ports import ServesPhones
@@ -52,10 +52,10 @@ class PhoneChange(BaseModel):
 
 
 class _User(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
-    user: Annotated[str, Field(max_length=128)] = ""
-    user_id: Annotated[str, Field(max_length=128)] = ""
+    user: Annotated[str, Field(max_length=128), NothingIsNoText] = ""
+    user_id: Annotated[str, Field(max_length=128), NothingIsNoText] = ""
 
     @property
     def name(self) -> str:
