@@ -140,6 +140,21 @@ def test_field_report_65_what_would_be_left_out_of_a_carousel_is_refused(tmp_pat
     assert refused.value.code == 131009
 
 
+@pytest.mark.parametrize("blank", [{}, {"body": None}, {"body": {"text": ""}}], ids=["none", "null", "empty"])
+@pytest.mark.parametrize(
+    ("mode", "shown"),
+    [("text", "Foto\n1. Select"), ("classic", "Select"), ("native", "Select")],
+)
+def test_buttons_below_a_header_need_no_words(tmp_path: Path, blank: dict[str, Any], mode: str, shown: str) -> None:
+    menu = {"type": "button", "header": {"type": "text", "text": "Foto"}, "action": {"buttons": [
+        {"type": "reply", "reply": {"id": "a", "title": "Select"}}]}}  # fmt: skip
+
+    sent = Pocket(tmp_path, interactiveMode=mode).send(type="interactive", interactive={**menu, **blank})
+
+    assert shown.splitlines()[-1] in str(sent)
+    assert "Foto" in str(sent)
+
+
 @pytest.mark.parametrize(
     "card",
     [{"type": "product", "action": {"product_retailer_id": "x", "catalog_id": "1"}}, {"card_index": 1}],

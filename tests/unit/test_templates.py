@@ -164,6 +164,7 @@ def test_the_texts_of_a_template_may_be_longer_than_a_clients() -> None:
 
     assert isinstance(message, InteractiveMessage)
     assert isinstance(message.interactive, Buttons)
+    assert message.interactive.body is not None
     assert len(message.interactive.body.text) == 2000
     (button,) = message.interactive.action.buttons
     assert button.reply is not None

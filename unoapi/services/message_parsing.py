@@ -26,7 +26,7 @@ BLANK: tuple[Any, ...] = ("", {})
 """What clients that fill in every field send for what is not there."""
 BLANK_FIELDS = frozenset({"context", "footer", "header", "preview_url", "ttl", "voice"})
 """The fields of a message, and of its object, that are a number, a flag or an object: an empty text is none."""
-WORDS = ("header", "footer")
+WORDS = ("header", "body", "footer")
 
 
 def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> OutboundMessage:
@@ -70,7 +70,7 @@ def _filled(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_no_words(part: Any) -> bool:
-    """Whether it is a header or a footer of words that has none."""
+    """Whether it is a header, a body or a footer of words that has none."""
     return isinstance(part, dict) and part.get("text", "-") in (None, "") and part.get("type", "text") == "text"
 
 

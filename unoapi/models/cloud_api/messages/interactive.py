@@ -209,11 +209,17 @@ class _Interactive(ClientPart):
 
 
 class Buttons(_Interactive):
-    """Words with buttons."""
+    """Words with buttons. Below a header they may be missing: Typebot sends pictures to choose from so."""
 
     type: Literal["button"]
-    body: Body
+    body: Body | None = None
     action: Annotated[ButtonAction, BeforeValidator(_from_text)]
+
+    @model_validator(mode="after")
+    def _shows_something(self) -> Self:
+        if self.body is None and self.header is None:
+            raise PydanticCustomError("missing", "body: is missing")
+        return self
 
 
 class List(_Interactive):
