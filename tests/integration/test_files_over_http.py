@@ -127,6 +127,19 @@ def test_field_report_48_a_part_without_a_name_is_told_from_none(api: Api) -> No
     assert answer.json()["error"]["error_data"]["details"] == "file: its part needs a filename"
 
 
+def test_a_form_that_cannot_be_read_is_told_from_one_without_a_file(api: Api) -> None:
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="relat\xf3rio.pdf"\r\n\r\n%PDF-1.7\r\n--x--\r\n'
+    )
+
+    answer = api.request(
+        "POST", f"/v15.0/{PHONE}/media", token=TOKEN, data=form, content_type="multipart/form-data; boundary=x"
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, 131008)
+    assert "UTF-8" in answer.json()["error"]["error_data"]["details"]
+
+
 # --- names ---
 
 
@@ -152,6 +165,30 @@ def test_field_report_47_a_download_has_a_name_in_every_program(api: Api, name: 
 
     expected = f'attachment; filename="{plain}"' + (f"; filename*=UTF-8''{encoded}" if encoded else "")
     assert answer.headers["Content-Disposition"] == expected
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("C:\\Users\\ana\\relat\u00f3rio.pdf", "relat\u00f3rio.pdf"),
+        ("/home/ana/a.pdf", "a.pdf"),
+        ('a\\"b\\".pdf', 'a"b".pdf'),
+        ("=?UTF-8?B?cmVsYXTDs3Jpby5wZGY=?=", "relat\u00f3rio.pdf"),
+        ("=?ISO-8859-1?Q?relat=F3rio_final.pdf?=", "relat\u00f3rio final.pdf"),
+        ("=?utf-8?q?=00a=0Ab.pdf?=", "ab.pdf"),
+        ("=?unicode_escape?q?=5Cud800.pdf?=", "=?unicode_escape?q?=5Cud800.pdf?="),
+        ("=?utf-8?b?x", "=?utf-8?b?x"),
+    ],
+)
+def test_field_report_48_a_files_name_is_read_as_programs_write_it(api: Api, sent: str, name: str) -> None:
+    head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{sent}"\r\nContent-Type: application/pdf'
+    form = f"{head}\r\n\r\n%PDF-1.7\r\n--x--\r\n".encode()
+
+    answer = api.request(
+        "POST", f"/v15.0/{PHONE}/media", token=TOKEN, data=form, content_type="multipart/form-data; boundary=x"
+    )
+
+    assert described(api, answer)["filename"] == name
 
 
 # --- parts ---

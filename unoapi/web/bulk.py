@@ -21,7 +21,7 @@ from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import MESSAGES, Template
 from unoapi.models.contacts import is_phone
 from unoapi.models.jobs import now_ms
-from unoapi.models.media import MAX_BYTES, UNKNOWN, own_filename
+from unoapi.models.media import MAX_BYTES, UNKNOWN
 from unoapi.models.options import Flag, WebUrl
 from unoapi.services import bulk, bulk_reports
 from unoapi.services import media as media_service
@@ -29,6 +29,7 @@ from unoapi.services.bulk_parsing import LINES
 from unoapi.services.bulk_rows import MAX_ROW_BYTES
 from unoapi.web.auth import session_token
 from unoapi.web.errors import not_found
+from unoapi.web.form_files import name_of
 from unoapi.web.messages import KEY, KEY_HEADER, ensure_served
 from unoapi.web.parts import parts
 from unoapi.web.request_body import MULTIPART, parameters
@@ -253,7 +254,7 @@ def _source(phone: str, asked: CampaignRequest) -> dict[str, Any]:
         return {"media_id": _save(phone, lines, LINES, "rows.jsonl"), "is_json": True}
     if sent is not None:
         pieces = media_service.pieces_of(sent.stream)
-        return {"media_id": _save(phone, pieces, UNKNOWN, own_filename(sent.filename or ""))}
+        return {"media_id": _save(phone, pieces, UNKNOWN, name_of(sent))}
     if asked.file is not None and asked.file.link is not None:
         return {"link": f"{asked.file.link}"}
     media_id = media_service.own_id(phone, asked.file.id if asked.file else "")

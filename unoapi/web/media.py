@@ -16,14 +16,15 @@ from unoapi.models.media import (
     MediaFile,
     ascii_filename,
     limit_of,
-    own_filename,
     plain_filename,
     plain_mime_type,
     type_of,
 )
 from unoapi.services import media as service
 from unoapi.web.auth import check_owner, owner, session_token
+from unoapi.web.form_files import name_of
 from unoapi.web.parts import parts
+from unoapi.web.request_body import MULTIPART
 from unoapi.web.schemas import STREAM, schema
 from unoapi.web.waiting import let_in
 
@@ -47,6 +48,8 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     file = request.files.get("file")
     if file is None:
         why = "its part needs a filename" if "file" in request.form else "is missing"
+        if request.mimetype == MULTIPART and not request.form and not request.files:
+            why = "the form cannot be read: is its boundary right, are its names in UTF-8, and did all of it come?"
         raise RequestError("Required parameter is missing", code=131008, status=400, details=f"file: {why}")
     head = file.stream.read(HEAD_BYTES)
     if not head:
@@ -59,7 +62,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
             phone,
             service.pieces_of(file.stream),
             mime_type=mime_type,
-            filename=_name_of(file),
+            filename=name_of(file),
             files=uno.media_store,
             index=uno.media_index,
             quota=uno.settings.unoapi_session_media_max,
@@ -205,13 +208,7 @@ def _type_of(file: FileStorage, head: bytes) -> str:
     named = (request.form.get("type") or "").strip().lower()
     offered = (one for one in (file.mimetype or "", named) if plain_mime_type(one) not in VAGUE and "*" not in one)
     said = next(offered, "")
-    mime_type = declared_type(said, head, name=file.filename or "")
+    mime_type = declared_type(said, head, name=name_of(file))
     if len(mime_type) > 255 or not mime_type.isprintable():  # noqa: PLR2004 (RFC 6838)
         return UNKNOWN
     return mime_type
-
-
-def _name_of(file: FileStorage) -> str:
-    """The file's own name: some clients send the whole path on their machine, or only "blob"."""
-    name = own_filename(file.filename or "")
-    return "" if name == "blob" else name
