@@ -309,6 +309,17 @@ def test_a_token_of_the_node_version_may_be_a_number_and_no_time_on_a_blacklist_
     assert session.webhooks[0].add_to_black_list_on_outgoing_message_with_ttl == MAX_TTL_S
 
 
+def test_a_line_end_that_was_copied_with_a_token_or_an_id_is_no_part_of_it() -> None:
+    account = {"phoneNumberId": " 1001", "businessAccountId": "2001\n", "token": "EAAG\n", "version": "v21.0 "}
+
+    session = Environment().complete(PHONE, {"webhooks": [{**A, "token": "Bearer x\r\n"}], "webhookForward": account})
+
+    forward = session.webhook_forward
+    assert session.webhooks[0].token.get_secret_value() == "Bearer x"
+    assert (forward.phone_number_id, forward.business_account_id, forward.version) == ("1001", "2001", "v21.0")
+    assert forward.token.get_secret_value() == "EAAG"
+
+
 def test_a_number_that_is_too_short_for_a_token_is_refused() -> None:
     with pytest.raises(RequestError) as refusal:
         change(PHONE, {"authToken": 123456}, sessions=MemorySessions(), by_operator=True)

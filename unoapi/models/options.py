@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import Url
 
 from unoapi.models.bulk import Days, Hours, Zone
-from unoapi.models.text import figures
+from unoapi.models.text import credential
 
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 # An address as text, for what is asked of each delivery. Pydantic knows no text that is checked as an address is, and
@@ -32,7 +32,7 @@ else:
 EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
 EmptyIsOff = BeforeValidator(lambda value: False if value in (None, "") else value)
 NothingIsNoText = BeforeValidator(lambda value: "" if value in (None, False) else value)
-NumbersToo = BeforeValidator(lambda value: figures(value) or "")
+NumbersToo = BeforeValidator(lambda value: credential(value) or "")
 Flag = Annotated[bool, EmptyIsOff]
 OptionText = Annotated[str, Field(max_length=2000), NothingIsNoText]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{0,100}$"), NothingIsNoText]
@@ -66,7 +66,7 @@ class Forward(_Stored):
     @field_validator("token", "app_secret", "version", mode="before")
     @classmethod
     def _none_is_empty(cls, value: object) -> object:
-        return "" if value is None else value
+        return "" if value is None else credential(value)
 
 
 class BusinessProfile(BaseModel):

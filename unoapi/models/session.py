@@ -21,7 +21,7 @@ from pydantic.alias_generators import to_camel
 
 from unoapi.models.connector.options import ConnectorOptions
 from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebText
-from unoapi.models.text import figures
+from unoapi.models.text import credential, figures
 
 MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
@@ -89,8 +89,8 @@ class Webhook(BaseModel):
 
     @field_validator("token", mode="before")
     @classmethod
-    def _numbers_too(cls, value: object) -> object:
-        return figures(value)
+    def _as_a_header_has_it(cls, value: object) -> object:
+        return credential(value)
 
     def secrets_at(self, now_s: float) -> tuple[str, ...]:
         """What signs at this time: the secret, and for a while after a change the one before it, too."""

@@ -29,6 +29,12 @@ def figures(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def credential(value: object) -> object:
+    """A token as a header carries it: as its figures, and without the line end that was copied with it."""
+    value = figures(value)
+    return value.strip(" \t\r\n") if isinstance(value, str) else value
+
+
 def is_visible(text: str) -> bool:
     """Whether anything of it is seen: not so of spaces, marks of direction and fillers."""
     if text.isascii():

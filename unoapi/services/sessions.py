@@ -310,7 +310,7 @@ def check_ids(phone: str, wanted: dict[str, Any], *, directory: SessionDirectory
     if not isinstance(account, dict):
         return
     for name in ("phoneNumberId", "businessAccountId"):
-        node = str(account.get(name) or "")
+        node = str(account.get(name) or "").strip()
         others = [session for session in directory.sessions_of(node) if session.phone != phone] if node else []
         if name == "businessAccountId":
             others = [session for session in others if session.webhook_forward.business_account_id != node]

@@ -54,6 +54,7 @@ def stored(api: Api, phone: str = PHONE) -> dict[str, Any]:
     "claimed",
     [
         {"phoneNumberId": META["phoneNumberId"]},
+        {"phoneNumberId": f" {META['phoneNumberId']}\n"},
         {"phoneNumberId": META["businessAccountId"]},
         {"phoneNumberId": PHONE},
         {"businessAccountId": PHONE},
