@@ -37,6 +37,27 @@ def test_field_report_89_the_words_around_it_stay(text: str, left: str) -> None:
     assert mended({"profile": {"name": text}, text: [text]}) == {"profile": {"name": left}, left: [left]}
 
 
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        ('{"name": "a\\u0000b", "n": 1}', {"name": "ab", "n": 1}),
+        ('{"a\\ud83d": ["\\f"]}', {"a\ufffd": ["\n"]}),
+        ('{"name": "Jo\\u00e3o"}', {"name": "Jo\u00e3o"}),
+    ],
+)
+def test_field_report_89_so_does_what_stands_in_the_json_of_a_forms_answer(written: str, left: Any) -> None:
+    reply = {"interactive": {"type": "nfm_reply", "nfm_reply": {"name": "flow", "response_json": written}}}
+
+    document = mended(reply)
+
+    assert json.loads(document["interactive"]["nfm_reply"]["response_json"]) == left
+
+
+@pytest.mark.parametrize("written", ["{\\u0000", "", "[" * 100_000 + "\\u0000", '"\\u00e3"', {"a": 1}, None])
+def test_a_forms_answer_that_is_no_json_stays_as_it_is(written: Any) -> None:
+    assert mended({"response_json": written}) == {"response_json": written}
+
+
 ANY = st.text(st.characters(codec=None))
 JSON = st.recursive(
     ANY | st.none() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(ANY, inner), max_leaves=5

@@ -5,11 +5,14 @@ PostgreSQL cannot hold U+0000, XML none of the others, and UTF-8 no half of a pa
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from typing import Any
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+FORM = "response_json"
+"""The field of a message that holds what a contact wrote into a form, as JSON in a text."""
 FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """What shows nothing, though its category is that of a letter or a sign: names are made of it."""
 _LINE_ENDS = re.compile(r"[\x0b\x0c]")
@@ -54,5 +57,16 @@ def mended(document: Any) -> Any:
         plain = CONTROLS.sub("", _LINE_ENDS.sub("\n", document))
         return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(document, dict):
-        return {mended(key): mended(part) for key, part in document.items()}
+        return {mended(key): mended_json(part) if key == FORM else mended(part) for key, part in document.items()}
     return [mended(part) for part in document] if isinstance(document, list | tuple) else document
+
+
+def mended_json(written: Any) -> Any:
+    """A JSON text that holds nothing which nobody can store, in an escape either: clients read it, and store it."""
+    plain = mended(written)
+    try:
+        document = json.loads(plain) if isinstance(plain, str) and "\\" in plain else None
+        storable = mended(document)
+    except (ValueError, RecursionError):
+        return plain
+    return plain if storable == document else json.dumps(storable)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.events import error_object
 from unoapi.models.connector import content
 from unoapi.models.media import UNKNOWN, extension, type_of
-from unoapi.models.text import mended
+from unoapi.models.text import mended_json
 from unoapi.providers.whatsmeow.vcards import read_card
 
 if TYPE_CHECKING:
@@ -106,17 +105,7 @@ def _button_reply(item: content.ButtonReply, _: str) -> dict[str, Any]:
 
 
 def _flow_reply(item: content.FlowReply, _: str) -> dict[str, Any]:
-    return _interactive("nfm_reply", {"name": item.name, "body": item.body, "response_json": _storable(item.params)})
-
-
-def _storable(written: str) -> str:
-    """A JSON text that holds nothing which nobody can store, in an escape either: clients read it, and store it."""
-    try:
-        document = json.loads(written) if "\\u" in written else None
-        plain = mended(document)
-    except (ValueError, RecursionError):
-        return written
-    return written if plain == document else json.dumps(plain)
+    return _interactive("nfm_reply", {"name": item.name, "body": item.body, "response_json": mended_json(item.params)})
 
 
 def _template_button(item: content.TemplateButton, _: str) -> dict[str, Any]:
