@@ -244,6 +244,23 @@ def test_field_report_40_a_pdf_has_its_pages_and_a_preview() -> None:
         assert (small.format, max(small.size)) == ("JPEG", 100)
 
 
+@pytest.mark.parametrize(
+    ("document", "is_prepared"),
+    [
+        ({"id": "1", "filename": "Contrato"}, True),
+        ({"id": "1", "filename": "Contrato.PDF"}, True),
+        ({"link": "https://h.test/nota/123"}, True),
+        ({"link": "https://h.test/a.pdf", "filename": "Contrato"}, True),
+        ({"id": "1", "filename": "Contrato.docx"}, False),
+        ({"link": "https://h.test/a.docx", "filename": "Contrato"}, False),
+    ],
+)
+def test_field_report_40_a_document_without_an_ending_may_be_a_pdf(document: dict[str, Any], is_prepared: bool) -> None:
+    message = parse_message({"to": CONTACT, "type": "document", "document": document})
+
+    assert preparation.wanted(message, for_phone=True, voice=True, always_voice=False) is is_prepared
+
+
 def test_other_documents_are_not_prepared() -> None:
     message = parse_message({"to": CONTACT, "type": "document", "document": {"link": "https://h.test/a.docx"}})
 

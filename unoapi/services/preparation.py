@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -70,9 +70,10 @@ def wanted(message: OutboundMessage, *, for_phone: bool, voice: bool, always_voi
 
 
 def _may_be_pdf(document: dict[str, Any]) -> bool:
-    """Whether a document has pages to look at, by its names; an uploaded one may be called anything."""
+    """Whether a document has pages to look at, by its names; one whose name has no ending may be anything."""
     name, link = (str(document.get(field) or "") for field in ("filename", "link"))
-    return name.lower().endswith(PDF) or urlsplit(link).path.lower().endswith(PDF) or not (link or name)
+    ending = PurePath(name).suffix or PurePath(urlsplit(link).path).suffix
+    return ending.lower() in ("", PDF)
 
 
 def first_link(text: str) -> str:
