@@ -68,6 +68,24 @@ def test_field_report_56_a_card_without_a_name_is_called_by_what_it_has(lines: l
     assert read_card(card(*lines))["name"]["formatted_name"] == name
 
 
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("ADR;TYPE=HOME:Caixa 1;Sala 3;Rua A, 1;Rio;;;",
+         {"addresses": [{"street": "Rua A, 1, Sala 3, Caixa 1", "city": "Rio", "type": "HOME"}]}),
+        ("ADR:;Sala 3;;Rio;;;", {"addresses": [{"street": "Sala 3", "city": "Rio"}]}),
+        ("ORG:Loja;Vendas;Balcão", {"org": {"company": "Loja", "department": "Vendas, Balcão"}}),
+        ("ROLE:Gerente", {"org": {"title": "Gerente"}}),
+        ("EMAIL;VALUE=uri:mailto:ana@example.com", {"emails": [{"email": "ana@example.com"}]}),
+    ],
+    ids=["box and suite", "suite alone", "units", "role", "address of mail"],
+)  # fmt: skip
+def test_field_report_56_what_meta_has_no_field_for_stands_in_the_nearest(line: str, part: dict[str, Any]) -> None:
+    contact = read_card(card("FN:Ana", line))
+
+    assert {name: value for name, value in contact.items() if name not in ("name", "phones")} == part
+
+
 @pytest.mark.parametrize("number", ["+55 11 3333-4444 ramal 5", "+55 11 3333-4444 x5"])
 def test_field_report_57_a_phone_with_an_extension_has_no_id(number: str) -> None:
     assert read_card(card("FN:A", f"TEL:{number}"))["phones"] == [{"phone": number}]

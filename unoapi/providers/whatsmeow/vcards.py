@@ -32,6 +32,7 @@ NO_YEAR = "X-APPLE-OMIT-YEAR"
 """The parameter of a birthday whose year is made up."""
 INTERNATIONAL = re.compile(r"\+[0-9 ().-]+")
 SCHEME = re.compile(r"tel:", re.IGNORECASE)
+MAIL = re.compile(r"\Amailto:", re.IGNORECASE)
 LINE = re.compile(
     r"(?:([\w-]{1,64}+)\.)?([\w-]{1,64}+)((?:\"[^\"]*+\"|[^\":])*+(?=:)|[^:]*+):(.*)", re.DOTALL | re.ASCII
 )
@@ -118,7 +119,7 @@ def read_card(vcard: str, *, name: str = "") -> dict[str, Any]:
             case "TEL":
                 _add(contact, "phones", _phone(line), kind)
             case "EMAIL":
-                _add(contact, "emails", {"email": line.text}, kind)
+                _add(contact, "emails", {"email": MAIL.sub("", line.text)}, kind)
             case "URL":
                 _add(contact, "urls", {"url": line.text}, kind)
             case "ADR":
@@ -237,7 +238,10 @@ def _names(line: Line) -> dict[str, str]:
 
 
 def _address(line: Line) -> dict[str, str]:
-    return _named(line.parts(","), ADDRESS_PARTS)
+    """An address. Its box and its suite, for which Meta has no fields, stand behind the street."""
+    box, suite, *rest = [*line.parts(","), "", ""]
+    street = ", ".join(filter(None, (*rest[:1], suite, box)))
+    return _named(["", "", street, *rest[1:]], ADDRESS_PARTS)
 
 
 def _named(parts: list[str], places: dict[str, int]) -> dict[str, str]:
@@ -246,9 +250,10 @@ def _named(parts: list[str], places: dict[str, int]) -> dict[str, str]:
 
 def _organisation(first: dict[str, Line]) -> dict[str, str]:
     """The company, with the name of the business where there is none, and what the contact is there."""
-    company, department, *_ = [*first.get("ORG", NOTHING).parts(","), "", ""]
-    named = {"company": company or first.get("X-WA-BIZ-NAME", NOTHING).text, "department": department,
-             "title": first.get("TITLE", NOTHING).text}  # fmt: skip
+    company, *units = first.get("ORG", NOTHING).parts(",")
+    named = {"company": company or first.get("X-WA-BIZ-NAME", NOTHING).text,
+             "department": ", ".join(filter(None, units))[:MAX_CHARS],
+             "title": first.get("TITLE", NOTHING).text or first.get("ROLE", NOTHING).text}  # fmt: skip
     return {part: text for part, text in named.items() if text}
 
 
