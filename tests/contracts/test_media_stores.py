@@ -20,7 +20,7 @@ from tests.support.stack import eventually
 from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
 from unoapi.media.folder import UNFINISHED, FolderMediaStore
 from unoapi.media.s3 import S3MediaStore
-from unoapi.models.media import LEAST_COUNTED_BYTES, MediaFile
+from unoapi.models.media import LEAST_COUNTED_BYTES, MediaFile, from_node_version
 from unoapi.stores.media_index import RedisMediaIndex
 
 if TYPE_CHECKING:
@@ -270,6 +270,24 @@ def test_metadata_of_the_node_version_are_read(
 
     assert (media.id, media.key, media.sha256) == (f"{PHONE}/UNO.OUT.1", f"{PHONE}/UNO.OUT.1.jpeg", "ff01")
     assert (media.mime_type, media.file_size) == ("image/jpeg", 5)
+
+
+@pytest.mark.parametrize(
+    ("filename", "mime_type", "key", "name"),
+    [
+        ("3EB0AA.jpeg", "image/jpeg", "3EB0AA.jpeg", ""),
+        ("Proposta nº 7.pdf", "application/pdf", "3EB0AA.pdf", "Proposta nº 7.pdf"),
+        ("boleto.PDF", "application/octet-stream", "3EB0AA.pdf", "boleto.PDF"),
+        ("../../etc/passwd", "text/plain", "3EB0AA.txt", "passwd"),
+        ("", "image/jpeg", "3EB0AA", ""),
+    ],
+)
+def test_a_document_of_the_node_version_has_its_messages_name_in_the_store(
+    filename: str, mime_type: str, key: str, name: str
+) -> None:
+    media = from_node_version(PHONE, "3EB0AA", {"mime_type": mime_type, "filename": filename, "file_size": 5})
+
+    assert (media.key, media.filename) == (f"{PHONE}/{key}", name)
 
 
 def test_a_bucket_that_breaks_off_in_a_file_is_away() -> None:

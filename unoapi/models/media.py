@@ -139,16 +139,25 @@ def media_id_of_handle(handle: str) -> str:
 
 
 def from_node_version(phone: str, media_id: str, stored: dict[str, Any]) -> MediaFile:
-    """A file of the Node version: its name in the store is its `filename`, its hash an object of bytes."""
-    key = str(stored.get("filename") or f"{phone}/{media_id}")
+    """A file of the Node version: its hash is an object of bytes.
+
+    Its name in the store is that of its message with an ending: its `filename`, but not that of a document, which is
+    the one that its sender gave it.
+    """
+    mime_type, name = str(stored.get("mime_type") or UNKNOWN), str(stored.get("filename") or "")
+    mime_type = (type_of(name) or UNKNOWN) if mime_type == UNKNOWN else mime_type
+    last = media_id.rpartition("/")[2]
+    is_key = name.removeprefix(f"{phone}/").startswith(f"{last}.")
+    key = name if is_key or not name else file_key(phone, last, mime_type)
     sha = stored.get("sha256")
     return MediaFile(
         id=str(stored.get("id") or f"{phone}/{media_id}"),
         phone=phone,
-        mime_type=str(stored.get("mime_type") or UNKNOWN),
+        mime_type=mime_type,
         sha256=bytes(sha.values()).hex() if isinstance(sha, dict) else str(sha or ""),
         file_size=int(stored.get("file_size") or 0),
-        key=key if key.startswith(f"{phone}/") else f"{phone}/{key}",
+        filename="" if is_key else own_filename(name)[:512],
+        key=key if key.startswith(f"{phone}/") else f"{phone}/{key or last}",
     )
 
 
