@@ -342,3 +342,10 @@ def test_field_report_34_on_phones_two_buttons_may_have_one_title() -> None:
     assert message_of(job_of(message.to_wire())).to_wire() == message.to_wire()
     with pytest.raises(ValidationError, match="titles"):
         parse_message(body)
+
+
+@pytest.mark.parametrize(("written", "left"), [(None, ""), ("", ""), ("\U0001f44d", "\U0001f44d")])
+def test_meta_gets_an_empty_emoji_where_a_client_takes_a_reaction_away(written: str | None, left: str) -> None:
+    message = {"to": CONTACT, "type": "reaction", "reaction": {"message_id": "wamid.X", "emoji": written, "new": 1}}
+
+    assert parse_message(message).to_wire()["reaction"] == {"message_id": "wamid.X", "emoji": left, "new": 1}

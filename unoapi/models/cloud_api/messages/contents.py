@@ -259,6 +259,11 @@ class ReactionMessage(OutboundMessage):
     type: Literal["reaction"]
     reaction: Reaction
 
+    def to_wire(self) -> dict[str, Any]:
+        """The message as it goes to others: an emoji that is null is an empty text there."""
+        wire = super().to_wire()
+        return {**wire, "reaction": {**wire["reaction"], "emoji": self.reaction.emoji}}
+
 
 class Poll(ClientPart):
     """A question with options."""
