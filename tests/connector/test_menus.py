@@ -245,6 +245,30 @@ def test_an_answer_after_other_words_counts_and_other_words_stay_words(tmp_path:
     assert answer["interactive"]["list_reply"]["id"] == "a"
 
 
+def test_field_report_31_an_answer_that_quotes_an_earlier_menu_is_one_to_that(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.FIRST", type="interactive", interactive=LIST)
+    pocket.send("wamid.SECOND", type="interactive", interactive=BUTTONS)
+    quote = {"context": {"id": "wamid.FIRST", "from_us": True}}
+
+    first = pocket.receives({"kind": "text", "body": "2"}, "3EB01", **quote)
+    last = pocket.receives({"kind": "text", "body": "2"}, "3EB02")
+
+    assert (first["interactive"]["list_reply"]["id"], first["context"]["id"]) == ("b", "wamid.FIRST")
+    assert (last["interactive"]["button_reply"]["id"], last["context"]["id"]) == ("no", "wamid.SECOND")
+
+
+def test_only_some_earlier_menus_are_remembered_and_no_large_ones() -> None:
+    last = None
+    for number in range(8):
+        rows = tuple(MenuRow(id=f"{row}", title="x" * (100 if number == 5 else 1)) for row in range(100))
+        last = Menu(message_id=f"m{number}", kind="list", rows=rows).after(last)
+
+    assert last is not None
+    assert [menu.message_id for menu in last.earlier] == ["m6", "m4", "m3", "m2"]
+    assert all(menu.earlier == () for menu in last.earlier)
+
+
 QUESTION: dict[str, Any] = {"type": "text", "text": {"body": "Quantas pessoas?"}}
 
 

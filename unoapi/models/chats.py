@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_ROWS = 100
+MAX_EARLIER, MAX_EARLIER_CHARS = 4, 8192
 State = Literal["open", "answered", "over"]
 
 
@@ -30,7 +31,8 @@ class MenuRow(BaseModel):
 class Menu(BaseModel):
     """A menu as it was sent. `message_id` is ours, `at_ms` when it was; `of_template`: it was a template's.
 
-    It is over when the number wrote something else after an answer: a number may be meant for that.
+    It is over when the number wrote something else after an answer: a number may be meant for that. `earlier` are the
+    menus before it, the latest first.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -41,6 +43,21 @@ class Menu(BaseModel):
     at_ms: int = 0
     of_template: bool = False
     state: State = "open"
+    earlier: tuple[Menu, ...] = Field(default=(), max_length=MAX_EARLIER)
+
+    def after(self, before: Menu | None) -> Menu:
+        """This menu with those that were sent before it: an answer may quote one of them. Large ones are left out."""
+        if before is None:
+            return self
+        if before.message_id == self.message_id:  # it is sent a second time
+            return self.model_copy(update={"earlier": before.earlier})
+        menus = (before.model_copy(update={"earlier": ()}), *before.earlier)
+        small = [menu for menu in menus if len(menu.model_dump_json(exclude_defaults=True)) <= MAX_EARLIER_CHARS]
+        return self.model_copy(update={"earlier": tuple(small[:MAX_EARLIER])})
+
+    def meant_by(self, quoted: str) -> Menu | None:
+        """This menu, where an answer quotes nothing; else the one of that id. None when something else is quoted."""
+        return next((menu for menu in (self, *self.earlier) if quoted in ("", menu.message_id)), None)
 
 
 class Chat(BaseModel):

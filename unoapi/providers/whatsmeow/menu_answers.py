@@ -24,7 +24,7 @@ def names_of(chat: Party) -> list[str]:
 
 
 def answered(received: ReceivedMessage, *, phone: str, ids: MessageIds, chats: Chats) -> ReceivedMessage:
-    """The message, as the reply to the last menu of its chat where it is one."""
+    """The message, as the reply to the last menu of its chat where it is one, or to the one that it quotes."""
     content = received.content
     if received.from_me:
         if isinstance(content, Text | Media):  # written on the phone itself
@@ -34,11 +34,12 @@ def answered(received: ReceivedMessage, *, phone: str, ids: MessageIds, chats: C
         return received
     if isinstance(content, Text) and len(content.body) > MAX_ANSWER_CHARS:
         return received
-    menu = chats.find(phone, names_of(received.chat)).menu
-    row = None if menu is None else _row(content, menu, about=_about(received, phone=phone, ids=ids))
+    last, about = chats.find(phone, names_of(received.chat)).menu, _about(received, phone=phone, ids=ids)
+    menu = last.meant_by(about) if last is not None else None
+    row = _row(content, menu, about=about) if menu is not None else None
     if menu is None or row is None:
         return received
-    if menu.state == "open" and received.chat.kind == "user":  # in a group others have not answered yet
+    if menu is last and menu.state == "open" and received.chat.kind == "user":  # in a group others may answer, too
         _note(menu, "answered", phone, names_of(received.chat), chats=chats)
     return _reply(received, menu, row)
 
@@ -49,8 +50,6 @@ def _about(received: ReceivedMessage, *, phone: str, ids: MessageIds) -> str:
 
 
 def _row(content: Text | ListReply | ButtonReply | TemplateButton, menu: Menu, *, about: str) -> MenuRow | None:
-    if about and about != menu.message_id:
-        return None  # an answer to something else
     if isinstance(content, Text):
         return None if menu.state == "over" and not about else chosen(content.body, menu)
     row_id = content.payload if isinstance(content, TemplateButton) else content.id

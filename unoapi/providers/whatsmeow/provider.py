@@ -106,7 +106,7 @@ class WhatsmeowProvider:
             menu = menu_of(shown, message_id=message_id)
             if menu is not None:  # before it leaves: the answer may be there before its result
                 about = {"at_ms": now_ms(), "of_template": isinstance(message, TemplateMessage)}
-                self._chats.remember_menu(phone, message.addressee, menu.model_copy(update=about))
+                self._chats.remember_menu(phone, message.addressee, menu.model_copy(update=about).after(chat.menu))
             elif not isinstance(shown, EditMessage | PinMessage | ReactionMessage):
                 end_menu(phone, [message.addressee], chats=self._chats, chat=chat)
             self._connections.expect(phone, message_id, within_s=self._max_age_s)
