@@ -221,25 +221,34 @@ def test_no_download_leaves_the_folder(uno: Stack, file: str) -> None:
     assert "root:" not in answer.text
 
 
-def test_what_the_node_version_saved_is_served(uno: Stack, servers: PrivateServers) -> None:
+@pytest.mark.parametrize(
+    ("media_id", "name", "shown"),
+    [
+        ("wa.1", f"{PHONE}/wa.1.txt", "wa.1.txt"),
+        ("3EB0C431C26A1916E07A", "Nota fiscal.txt", "Nota fiscal.txt"),
+    ],
+)
+def test_what_the_node_version_saved_is_served(
+    uno: Stack, servers: PrivateServers, media_id: str, name: str, shown: str
+) -> None:
     note = {
         "messaging_product": "whatsapp",
         "mime_type": "text/plain",
-        "id": f"{PHONE}/wa.1",
-        "filename": f"{PHONE}/wa.1.txt",
+        "id": f"{PHONE}/{media_id}",
+        "filename": name,
     }
-    redis.Redis.from_url(servers.redis_url).set(f"unoapi-media:{PHONE}:wa.1", json.dumps(note))
+    redis.Redis.from_url(servers.redis_url).set(f"unoapi-media:{PHONE}:{media_id}", json.dumps(note))
     folder = uno.folder / "data" / "medias" / PHONE
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "wa.1.txt").write_text("content")
+    (folder / f"{media_id}.txt").write_text("content")
 
-    for path in (f"{PHONE}/wa.1", f"{PHONE}-wa.1"):
+    for path in (f"{PHONE}/{media_id}", f"{PHONE}-{media_id}"):
         described = get(f"{uno.url}/v15.0/{path}").json()
-        assert described["id"] == f"{PHONE}/wa.1"
-        assert described["url"].partition("?")[0] == f"{uno.url}/v15.0/download/{PHONE}/wa.1.txt"
-    answer = get(f"{uno.url}/v15.0/download/{PHONE}/wa.1.txt")
+        assert described["id"] == f"{PHONE}/{media_id}"
+        assert described["url"].partition("?")[0] == f"{uno.url}/v15.0/download/{PHONE}/{media_id}.txt"
+    answer = get(f"{uno.url}/v15.0/download/{PHONE}/{media_id}.txt")
     assert answer.text == "content"
-    assert answer.headers["Content-Disposition"] == 'attachment; filename="wa.1.txt"'
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{shown}"'
     assert "text/plain" in answer.headers["Content-Type"]
 
 

@@ -17,7 +17,8 @@ ID_PREFIX = "3141"
 MEDIA_ID = ID_PREFIX + "[0-9]{20}"
 """Digits only, for clients that take anything else for a file; longer than any phone number."""
 METAS_ID = re.compile(r"[0-9]{10,20}", re.ASCII)
-FORMER_ID = r"[0-9A-Za-z][0-9A-Za-z_]*[.-][0-9A-Za-z._-]*"
+FORMER_ID = r"[0-9A-Za-z][0-9A-Za-z_]*[.-][0-9A-Za-z._-]*|[0-9A-Z]{16,64}"
+"""Of a file of the Node version: the id of its message, its own (`UNO.…`) or WhatsApp's. No other path looks so."""
 FILE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,199}", re.ASCII)
 MEGABYTE = 1_048_576
 LIMITS = {"image": 5 * MEGABYTE, "audio": 16 * MEGABYTE, "video": 16 * MEGABYTE}
