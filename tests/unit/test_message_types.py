@@ -134,6 +134,7 @@ REFUSED = {
     "caption too long": (message("image", {**LINK, "caption": "x" * 1025}), "image.caption"),
     "no file": (message("image", {}), "image"),
     "a file on disk": (message("image", {"link": "file:///etc/passwd"}), "image.link"),
+    "a bracket in a login": (message("image", {"link": "https://a:[@h.example/x"}), "image.link"),
     "no address": (message("image", {"link": "nonsense"}), "image.link"),
     "address too long": (message("image", {"link": "https://h.example/" + "x" * 4096}), "image.link"),
     "id with a way out": (message("image", {"id": "../../etc/passwd"}), "image.id"),

@@ -359,6 +359,31 @@ def test_field_report_41_of_a_page_that_is_not_there_the_link_is_matched() -> No
     assert part == {"text": "veja https://h.test/page.", "matchedText": "https://h.test/page"}
 
 
+def test_field_report_41_a_page_with_a_broken_picture_has_its_title() -> None:
+    page = b'<title>T</title><meta property="og:image" content="http://[x/a.png">'
+    text = {"preview_url": True, "body": "veja https://h.test/a.html"}
+
+    send, problem = prepared(Web(a_html=page), Shelf(), type="text", text=text)
+
+    assert problem == ""
+    assert left(send, Shelf())["extendedTextMessage"]["title"] == "T"
+
+
+def test_what_breaks_the_reader_of_its_form_is_sent_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(FileTools, "film", breaks)
+    web = Web(a_avif=picture("AVIF").replace(b"av01", b"av0x"))
+
+    image, no_picture = prepared(web, Shelf(), type="image", image={"link": "https://h.test/a.avif"})
+    film, no_film = prepared(web, Shelf(), type="video", video={"link": "https://h.test/a.avif"})
+
+    assert "could not be read: RuntimeError" in no_picture
+    assert "RuntimeError" in no_film
+    assert [message_of(send).type for send in (image, film)] == ["image", "video"]
+
+
 def test_field_report_41_without_preview_url_no_page_is_asked() -> None:
     message = parse_message({"to": CONTACT, "type": "text", "text": {"body": "veja https://h.test/page"}})
 

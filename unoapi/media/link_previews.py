@@ -60,9 +60,12 @@ class PageHead(HTMLParser):
         return _line(self._first(DESCRIPTIONS))
 
     def picture(self, page: str) -> str:
-        """The address of its picture; empty when it has none."""
+        """The address of its picture; empty when it has none, or what it names is no address."""
         address = self._first(PICTURES)
-        return urljoin(page, address) if address else ""
+        try:
+            return urljoin(page, address) if address else ""
+        except ValueError:
+            return ""
 
     def _first(self, names: tuple[str, ...]) -> str:
         return next((self._meta[name] for name in names if self._meta.get(name)), "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, ImageSequence
@@ -26,7 +27,11 @@ THUMBNAIL = (100, 100)
 STICKER = (512, 512)
 MAX_STICKER, MAX_ANIMATED = 100 * 1024, 500 * 1024
 """Meta's limits, in bytes."""
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError,
+    struct.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""What the readers of broken pictures end with."""
 QUALITIES = (90, 75, 60, 40, 20)
 
 

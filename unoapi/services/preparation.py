@@ -20,6 +20,7 @@ from unoapi.errors import (
     MediaQuotaReached,
     MediaTooLarge,
     StoreUnavailable,
+    UnoError,
     describe,
 )
 from unoapi.models.cloud_api.events import serialise
@@ -129,7 +130,9 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
                 item.update(made)
         except FAILURES as error:
             problem = f"{error}"
-        except OSError as error:  # the temporary folder is full
+        except UnoError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a full disk; and strangers' files break their readers in any way)
             problem = describe(error)
     return SendMessage.model_validate(job.model_dump() | {"body": serialise(document)}), problem
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +29,7 @@ MediaId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,255}$"), 
 
 
 def _web_address(value: str) -> str:
+    urlsplit(value)  # refuses a few logins that the other reader takes
     if Url(value).scheme not in ("http", "https"):
         raise ValueError("must be an http or https address")
     return value
