@@ -258,6 +258,34 @@ def test_field_report_31_an_answer_that_quotes_an_earlier_menu_is_one_to_that(tm
     assert (last["interactive"]["button_reply"]["id"], last["context"]["id"]) == ("no", "wamid.SECOND")
 
 
+@pytest.mark.parametrize(
+    ("answer", "row"), [("Plano B", "b"), ("plano b, por favor", "b"), ("b", None), ("sim", "yes")]
+)
+def test_field_report_31_of_menus_in_a_row_the_titles_of_all_count(
+    tmp_path: Path, answer: str, row: str | None
+) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.FIRST", type="interactive", interactive=LIST)
+    pocket.send("wamid.SECOND", type="interactive", interactive=BUTTONS)
+
+    message = pocket.receives({"kind": "text", "body": answer})
+
+    interactive = message.get("interactive", {})
+    reply = interactive.get("list_reply") or interactive.get("button_reply") or {}
+    assert reply.get("id") == ("no" if row is None else row)
+
+
+def test_the_titles_of_a_menu_of_long_before_are_words(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.FIRST", type="interactive", interactive=LIST)
+    first = pocket.chats.find(PHONE, [CHAT["phone"]]).menu
+    assert first is not None
+    pocket.chats.remember_menu(PHONE, CHAT["phone"], first.model_copy(update={"at_ms": first.at_ms - 120_000}))
+    pocket.send("wamid.SECOND", type="interactive", interactive=BUTTONS)
+
+    assert pocket.receives({"kind": "text", "body": "Plano B"})["type"] == "text"
+
+
 def test_only_some_earlier_menus_are_remembered_and_no_large_ones() -> None:
     last = None
     for number in range(8):

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 100
 MAX_EARLIER, MAX_EARLIER_CHARS = 4, 8192
+TOGETHER_MS = 60_000
+"""Flow builders send more than three buttons as several menus, one after the other."""
 State = Literal["open", "answered", "over"]
 
 
@@ -54,6 +56,12 @@ class Menu(BaseModel):
         menus = (before.model_copy(update={"earlier": ()}), *before.earlier)
         small = [menu for menu in menus if len(menu.model_dump_json(exclude_defaults=True)) <= MAX_EARLIER_CHARS]
         return self.model_copy(update={"earlier": tuple(small[:MAX_EARLIER])})
+
+    @property
+    def together(self) -> tuple[Menu, ...]:
+        """The earlier menus that were sent right before this one, while nobody has answered any of them."""
+        asked = [menu for menu in self.earlier if self.at_ms - menu.at_ms <= TOGETHER_MS and menu.state == "open"]
+        return tuple(asked) if self.state == "open" else ()
 
     def meant_by(self, quoted: str) -> Menu | None:
         """This menu, where an answer quotes nothing; else the one of that id. None when something else is quoted."""

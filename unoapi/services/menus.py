@@ -83,6 +83,12 @@ def chosen(answer: str, menu: Menu) -> MenuRow | None:
     return row if row is not None and row.id else None
 
 
+def titled(answer: str, menu: Menu) -> MenuRow | None:
+    """The row whose title an answer is."""
+    row = _titled(answer, menu) if answer and len(answer) <= MAX_ANSWER_CHARS else None
+    return row if row is not None and row.id else None
+
+
 def _titled(answer: str, menu: Menu) -> MenuRow | None:
     """By the title, exactly before roughly; by the title with what stands beside it where others are called so, too."""
     readings: tuple[Callable[[str], str], ...] = (_plain, _words, _bare)

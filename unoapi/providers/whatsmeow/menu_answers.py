@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from unoapi.models.connector.content import ButtonReply, ListReply, Media, TemplateButton, Text
 from unoapi.models.connector.events import ContextInfo
 from unoapi.models.identity import other_form
-from unoapi.services.menus import MAX_ANSWER_CHARS, chosen
+from unoapi.services.menus import MAX_ANSWER_CHARS, chosen, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,14 +34,17 @@ def answered(received: ReceivedMessage, *, phone: str, ids: MessageIds, chats: C
         return received
     if isinstance(content, Text) and len(content.body) > MAX_ANSWER_CHARS:
         return received
-    last, about = chats.find(phone, names_of(received.chat)).menu, _about(received, phone=phone, ids=ids)
-    menu = last.meant_by(about) if last is not None else None
-    row = _row(content, menu, about=about) if menu is not None else None
-    if menu is None or row is None:
+    last = chats.find(phone, names_of(received.chat)).menu
+    if last is None:
         return received
-    if menu is last and menu.state == "open" and received.chat.kind == "user":  # in a group others may answer, too
-        _note(menu, "answered", phone, names_of(received.chat), chats=chats)
-    return _reply(received, menu, row)
+    about = _about(received, phone=phone, ids=ids)
+    choice = _choice(content, last, about=about)
+    if choice is None:
+        return received
+    is_of_last = about in ("", last.message_id)
+    if is_of_last and last.state == "open" and received.chat.kind == "user":  # in a group others may answer, too
+        _note(last, "answered", phone, names_of(received.chat), chats=chats)
+    return _reply(received, *choice)
 
 
 def _about(received: ReceivedMessage, *, phone: str, ids: MessageIds) -> str:
@@ -49,11 +52,20 @@ def _about(received: ReceivedMessage, *, phone: str, ids: MessageIds) -> str:
     return ids.ours(phone, received.context.id) if received.context and received.context.id else ""
 
 
-def _row(content: Text | ListReply | ButtonReply | TemplateButton, menu: Menu, *, about: str) -> MenuRow | None:
-    if isinstance(content, Text):
-        return None if menu.state == "over" and not about else chosen(content.body, menu)
-    row_id = content.payload if isinstance(content, TemplateButton) else content.id
-    return next((row for row in menu.rows if row.id and row.id == row_id), None)
+def _choice(
+    content: Text | ListReply | ButtonReply | TemplateButton, last: Menu, *, about: str
+) -> tuple[Menu, MenuRow] | None:
+    """The row that is chosen, behind its menu. Titles of menus that came right before the last one count as its own."""
+    menu = last.meant_by(about)
+    if menu is None or (isinstance(content, Text) and menu.state == "over" and not about):
+        return None
+    if not isinstance(content, Text):
+        row_id = content.payload if isinstance(content, TemplateButton) else content.id
+        return next(((menu, row) for row in menu.rows if row.id and row.id == row_id), None)
+    if (row := chosen(content.body, menu)) is not None:
+        return menu, row
+    others = () if about else last.together
+    return next(((other, row) for other in others if (row := titled(content.body, other)) is not None), None)
 
 
 def end_menu(phone: str, names: Sequence[str], *, chats: Chats, chat: Chat | None = None) -> None:
