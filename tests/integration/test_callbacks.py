@@ -156,6 +156,21 @@ def test_field_report_70_an_unknown_number_costs_the_others_nothing(api: Api, po
 
 
 @SENDERS
+def test_field_report_70_what_shows_another_number_of_the_account_is_not_its_neighbours(api: Api, post: Any) -> None:
+    shown = {
+        "field": "messages",
+        "value": {"metadata": {"display_phone_number": "5511970000099"}, "messages": [text()]},
+    }
+
+    answer = post(api, callback(shown, change(messages=[text("wamid.B")])))
+
+    assert answer.status_code == 200, answer.text
+    jobs = taken(api)
+    assert events(jobs) == [(PHONE, "message", "wamid.B")]
+    assert [job.phone for job in kept(jobs)] == ["5511970000099"]
+
+
+@SENDERS
 def test_field_report_70_a_good_entry_beside_a_template_event_is_taken(api: Api, post: Any) -> None:
     document = callback(change(messages=[text()]), {"field": "message_template_status_update", "value": TEMPLATE})
     document["entry"][1]["id"] = OWN_ACCOUNT if post is by_operator else "0"

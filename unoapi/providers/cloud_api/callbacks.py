@@ -38,7 +38,9 @@ def numbers_of(change: Change, *, directory: SessionDirectory, sessions: Session
     for phone in _phones_named(change, directory):
         if NUMBER.fullmatch(phone) and sessions.find(phone).stored:
             return [phone]
-    if _text((change.value.get("metadata") or {}).get("phone_number_id")) or not change.entry_id:
+    metadata = change.value.get("metadata") or {}
+    named = _text(metadata.get("phone_number_id")) or _text(metadata.get("display_phone_number"))
+    if named or not change.entry_id:
         raise UnknownNumber("metadata.phone_number_id and .display_phone_number are no registered number's")
     numbers = [phone for phone in directory.phones_of(change.entry_id) if NUMBER.fullmatch(phone)]
     found = [phone for phone in numbers if sessions.find(phone).stored]
