@@ -164,6 +164,23 @@ def test_field_report_65_the_pictures_of_cards_stay_addresses_which_phones_read(
     assert not wanted(message_of(job))
 
 
+@pytest.mark.parametrize("place", ["alone", "above buttons", "in a template"])
+def test_meta_gets_the_name_of_an_uploaded_document_wherever_it_stands(place: str) -> None:
+    index = MemoryMediaIndex()
+    index.write(MediaFile(id="123", phone=PHONE, filename="Contrato.pdf", key="k"))
+    part = {"type": "document", "document": {"id": "123"}}
+    message: dict[str, Any] = {
+        "alone": part,
+        "above buttons": {"type": "interactive", "interactive": {"type": "button", "header": part}},
+        "in a template": {"type": "template", "template": {"components": [{"type": "header", "parameters": [part]}]}},
+    }[place]
+
+    resolved = resolve(message, phone=PHONE, index=index, link=lambda media: f"https://api.test/{media.id}")
+
+    named = '"document": {"link": "https://api.test/123", "filename": "Contrato.pdf"}'
+    assert named in json.dumps(resolved)
+
+
 @pytest.mark.parametrize("message", [IN_TEMPLATE, IN_CAROUSEL], ids=["template", "carousel"])
 def test_field_report_65_meta_gets_the_uploaded_pictures_of_cards_as_links(message: dict[str, Any]) -> None:
     index, kind = MemoryMediaIndex(), next(iter(message))

@@ -164,7 +164,8 @@ def resolve(
     if not any(_blanks(holder) or not holder.get("link") for holder in named):
         return message
     changed: dict[str, Any] = copied(message)
-    for holder in [*holders(changed), *holders_of_cards(changed)]:
+    of_cards = [("", holder) for holder in holders_of_cards(changed)]
+    for kind, holder in [*kinds_of_files(changed), *of_cards]:
         for name in _blanks(holder):
             del holder[name]
         if holder.get("id") and not holder.get("link"):
@@ -176,7 +177,7 @@ def resolve(
                 raise
             del holder["id"]
             holder["link"] = link(media)
-            if changed["type"] == "document" and media.filename and not holder.get("filename"):
+            if kind == "document" and media.filename and not holder.get("filename"):
                 holder["filename"] = media.filename
     return changed
 
