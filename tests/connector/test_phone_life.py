@@ -280,6 +280,8 @@ def test_field_report_95s_nobody_scanned_the_code_is_told_as_such() -> None:
     [
         (SessionState(state="logged_out", reason="logged out"), "This device is not linked to the phone any more."),
         (SessionState(state="banned", reason="for good"), "WhatsApp has banned this number. (for good)"),
+        (SessionState(state="banned", until=1_767_225_600_000), "WhatsApp has banned this number."),
+        (SessionState(state="banned", until=-1), "WhatsApp has banned this number."),
         (
             SessionState(state="banned", until=1767225600),
             "WhatsApp has banned this number. Until 2026-01-01 00:00 UTC.",

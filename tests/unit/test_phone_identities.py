@@ -347,3 +347,18 @@ def test_a_receipt_in_a_talk_of_two_has_the_phone_of_its_chat() -> None:
 
     status = value_of(job)["statuses"][0]
     assert (status["recipient_id"], status["recipient_user_id"]) == (CONTACT, LID)
+
+
+def test_what_an_engine_leaves_null_is_not_there_and_a_phone_may_be_a_number() -> None:
+    person = {**PERSON, "phone": int(CONTACT), "push_name": None, "lid": None, "device": None}
+    context = {"id": "3EB0Q", "participant": None, "mentions": None, "referral": None}
+    place = {"kind": "location", "latitude": -23.5, "longitude": -46.6, "name": None}
+
+    (job,) = received(
+        "message",
+        {**TEXT, "chat": person, "sender": person, "from_me": None, "context": context, "content": place},
+    )
+
+    value = value_of(job)
+    assert value["contacts"][0]["wa_id"] == CONTACT
+    assert (value["messages"][0]["type"], value["messages"][0]["context"]["id"]) == ("location", "3EB0Q")

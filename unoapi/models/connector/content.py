@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Tag, model_validator
 
 MAX_TEXT = 65_536
 MAX_LIST = 1000
@@ -20,9 +20,17 @@ Thumbnail = Annotated[str, Field(max_length=65_536, pattern=r"^[A-Za-z0-9+/]*={0
 
 
 class Base(BaseModel):
-    """Unknown fields are ignored: an engine may say more than we need."""
+    """Unknown fields are ignored: an engine may say more than we need. One that is null is as if it were not there."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: Any) -> Any:
+        """Many languages write null for what is not set: no message may be lost for it."""
+        if not isinstance(value, dict) or None not in value.values():
+            return value
+        return {name: part for name, part in value.items() if part is not None}
 
 
 class Preview(Base):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from unoapi.models.connector.bounds import bounded
 from unoapi.models.connector.content import Base, Content, Unsupported
@@ -38,11 +38,14 @@ STATUS_WORDS = {
 """The words that stand in `unoapi-status:<P>`, as in the Node version."""
 
 
+YEAR_10000_S = 253_402_300_800
 KIND_OF_SERVER = {"g.us": "group", "newsletter": "newsletter", "broadcast": "broadcast"}
 
 
 class Party(Base):
     """A chat or a sender. `kind` follows from the address where an engine leaves it out."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     jid: str = ""
     kind: str = "user"  # user, group, newsletter, status, broadcast
@@ -200,6 +203,12 @@ class SessionState(Base):
     business_name: str = ""
     platform: str = ""
     capabilities: dict[str, bool] = Field(default_factory=dict)
+
+    @field_validator("until")
+    @classmethod
+    def _no_calendar_has_it(cls, value: int) -> int:
+        """An end in milliseconds, or before all time, is none."""
+        return value if 0 <= value < YEAR_10000_S else 0
 
 
 class QrCode(Base):
