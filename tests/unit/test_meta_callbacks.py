@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 from pydantic import ValidationError
 
-from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemorySessions, make_session
+from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemoryMediaIndex, MemorySessions, make_session
 from unoapi.errors import OddCallback, Postponed, RequestError, UnknownNumber
+from unoapi.http.downloader import Fetched
+from unoapi.media.folder import FolderMediaStore
 from unoapi.models.cloud_api.callbacks import Change, OddPart, read_callback
 from unoapi.models.cloud_api.events import error_object
 from unoapi.models.jobs import FanOut, ReceiveCallback, SaveMedia, now_ms
 from unoapi.models.message_keys import message_token
 from unoapi.providers.cloud_api import callbacks
-from unoapi.services.received_media import without_media
+from unoapi.services.received_media import save_media, without_media
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SESSION = make_session(provider="forwarder", webhook_forward={"phoneNumberId": "1001", "businessAccountId": "2001"})
 ERROR = error_object(131047, "Re-engagement message", "More than 24 hours have passed.")
@@ -157,6 +162,38 @@ def test_field_report_51_the_file_of_an_echo_is_fetched_like_any_other(kind: str
     assert isinstance(job, SaveMedia)
     (echo,) = json.loads(without_media(job).body)["entry"][0]["changes"][0]["value"][place]
     assert (echo["errors"][0]["code"], echo[kind]["id"]) == (131052, "123")
+
+
+@pytest.mark.parametrize(
+    ("said", "data", "name", "mime_type"),
+    [
+        (None, b"%PDF-1.7", None, "application/pdf"),
+        ("application/octet-stream", b"%PDF-1.7", "a", "application/pdf"),
+        ("application/octet-stream", b"a;b", "a.csv", "text/csv"),
+        ("application/x-nota", b"%PDF-1.7", "a.pdf", "application/x-nota"),
+    ],
+)
+def test_field_report_42_a_received_file_that_names_no_type_has_that_of_its_bytes_or_name(
+    tmp_path: Path, said: str | None, data: bytes, name: str | None, mime_type: str
+) -> None:
+    class AtMeta:
+        def fetch(self, phone: str, media_id: str, target: BinaryIO, *, limit: int) -> Any:  # noqa: ARG002 (the port's)
+            target.write(data)
+            return Fetched(mime_type="application/octet-stream", size=len(data))
+
+    item = {"id": "wamid.E", "type": "document", "document": {"id": "123", "mime_type": said, "filename": name}}
+    (job,) = callbacks.jobs_of(
+        Change({"messages": [item]}), phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds()
+    )
+    index = MemoryMediaIndex()
+    assert isinstance(job, SaveMedia)
+
+    event = save_media(
+        job, remote=AtMeta(), files=FolderMediaStore(tmp_path), index=index, link=lambda media: media.mime_type
+    )
+
+    document = json.loads(event.body)["entry"][0]["changes"][0]["value"]["messages"][0]["document"]
+    assert (document["mime_type"], document["url"]) == (mime_type, mime_type)
 
 
 @pytest.mark.parametrize("place", ["messages", "message_echoes"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import FetchFailed, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import error_object, serialise
+from unoapi.models.file_types import HEAD_BYTES, VAGUE, known_type
 from unoapi.models.jobs import ConvertAudio, FanOut, SaveMedia, computed_id
 from unoapi.models.media import MAX_BYTES, media_id_of
 from unoapi.services.media import MEDIA_TYPES, pieces_of, save
@@ -77,12 +78,16 @@ def _with_media(
     with tempfile.TemporaryFile(prefix="unoapi-media-") as file:
         fetched = remote.fetch(job.phone, str(holder["id"]), file, limit=MAX_BYTES)
         file.seek(0)
-        mime_type = str(holder.get("mime_type") or fetched.mime_type)
+        name = str(holder.get("filename") or "")
+        said = str(holder.get("mime_type") or "").partition(";")[0].strip().lower()
+        if said in VAGUE:
+            holder["mime_type"] = known_type(file.read(HEAD_BYTES), served=fetched.mime_type, name=name)
+            file.seek(0)
         media = save(
             job.phone,
             pieces_of(file),
-            mime_type=mime_type.partition(";")[0].strip(),
-            filename=str(holder.get("filename") or ""),
+            mime_type=str(holder["mime_type"]).partition(";")[0].strip(),
+            filename=name,
             files=files,
             index=index,
             limit=MAX_BYTES,
