@@ -331,7 +331,7 @@ def test_a_field_of_a_message_that_nearly_is_one_is_named_beside_the_id(api: Api
         (PHONE, {"webhooks": [{**HOOK, "timeoutMs": 90_000}]}, "timeoutMs: more than 60000 counts as 60000"),
         ("5511777770000", {"provider": "forwarder"}, "needs webhookForward"),
         ("5511777770001", {"authToken": ""}, "the operator's alone opens it"),
-        (PHONE, {"webhooks": [HOOK, HOOK]}, "webhooks[crm]: is there 2 times; the last one counts"),
+        (PHONE, {"webhooks": [HOOK, HOOK]}, "webhooks[crm]: is there 2 times; those that differ have ids of their own"),
     ],
 )
 def test_what_does_something_else_than_one_may_think_is_named(api: Api, phone: str, body: Any, words: str) -> None:

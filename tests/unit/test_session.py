@@ -285,12 +285,29 @@ def test_flags_that_a_form_left_empty_do_not_silence_a_webhook() -> None:
 def test_several_webhooks_of_one_id_as_the_node_version_serves_them_have_ids_of_their_own() -> None:
     ids = ["crm", "crm", "crm-2", "crm", "", None, 7, 7]
 
-    config = with_own_ids({"webhooks": [{"id": name, "urlAbsolute": f"http://a.test/{name}"} for name in ids]})
+    config = with_own_ids(
+        {"webhooks": [{"id": name, "urlAbsolute": f"http://a.test/{n}"} for n, name in enumerate(ids)]}
+    )
 
     session = Environment().complete(PHONE, config)
     own = ["crm", "crm-3", "crm-2", "crm-4", "default", "default-2", "7", "7-2"]
     assert [webhook.id for webhook in session.webhooks] == own
-    assert [webhook.url_absolute for webhook in session.webhooks] == [f"http://a.test/{name}" for name in ids]
+    assert [webhook.url_absolute for webhook in session.webhooks] == [f"http://a.test/{number}" for number in range(8)]
+
+
+def test_a_list_that_names_one_id_twice_is_served_as_the_node_version_does_however_often_it_is_sent() -> None:
+    sessions = MemorySessions()
+    webhooks = [{"url": "http://a.test"}, {"url": "http://b.test"}, {"id": 7, "url": "http://c.test"}]
+
+    for _ in range(2):
+        config = change(PHONE, {"webhooks": webhooks}, sessions=sessions, by_operator=True)
+
+    found = [(webhook.get("id", "default"), webhook["url"]) for webhook in config["webhooks"]]
+    assert found == [("default", "http://a.test"), ("default-2", "http://b.test"), ("7", "http://c.test")]
+
+
+def test_webhooks_that_are_the_same_in_everything_are_one() -> None:
+    assert with_own_ids({"webhooks": [A, B, A]})["webhooks"] == [A, B]
 
 
 def test_webhooks_with_ids_of_their_own_stay_as_they_are() -> None:

@@ -216,18 +216,20 @@ def computed_waba_id(phone: str, phone_number_id: str = "") -> str:
 
 
 def with_own_ids(config: dict[str, Any]) -> dict[str, Any]:
-    """A stored configuration whose webhooks have texts as ids, and each its own: `crm`, `crm-2`, `crm-3`.
+    """A configuration whose webhooks have texts as ids, and each its own: `crm`, `crm-2`, `crm-3`.
 
-    The Node version posts to each webhook of the list, also to several of one id, or with an empty one.
+    The Node version posts to each webhook of the list, also to several of one id, or with an empty one. Of those that
+    are the same in everything there is one.
     """
     webhooks = config.get("webhooks")
     if not isinstance(webhooks, list) or not all(isinstance(webhook, dict) for webhook in webhooks):
         return config
-    ids = [figures(webhook.get("id")) or "default" for webhook in webhooks]
+    different = list({repr(webhook): webhook for webhook in webhooks}.values())
+    ids = [figures(webhook.get("id")) or "default" for webhook in different]
     if not all(isinstance(name, str) for name in ids):
         return config
     taken, counts, own = set(ids), Counter[Any](), []
-    for name, webhook in zip(ids, webhooks, strict=True):
+    for name, webhook in zip(ids, different, strict=True):
         counts[name] += 1
         free = name
         while counts[name] > 1 and (free := f"{str(name)[:90]}-{counts[name]}") in taken:

@@ -18,7 +18,7 @@ from unoapi.errors.validation import HEADER_VALUE, TOKEN, is_usable_secret, name
 from unoapi.models.options import BusinessProfile, Forward
 from unoapi.models.phones import LOCAL_DIGITS
 from unoapi.models.provenance import NO_ADDRESSES
-from unoapi.models.session import MAX_TIMEOUT_MS, MIN_TOKEN_LENGTH, Session, Webhook, without_secrets
+from unoapi.models.session import MAX_TIMEOUT_MS, MIN_TOKEN_LENGTH, Session, Webhook, with_own_ids, without_secrets
 from unoapi.models.text import figures
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operato
     Raises RequestError for what is not valid, for a name that nearly is one of ours, for a short token, and without the
     operator's token for a change of `OperatorOptions`.
     """
-    stored, wanted = sessions.config(phone) or {}, _with_flags(wanted)
+    stored, wanted = sessions.config(phone) or {}, with_own_ids(_with_flags(wanted))
     _check_override(wanted)
     _ensure_names(wanted, stored)
     _ensure_known(wanted, stored)
@@ -181,7 +181,7 @@ def read_otherwise(phone: str, wanted: dict[str, Any]) -> list[str]:
     if any(wanted.get(name, "") is None or wanted.get(name) == "" for name in TOKEN_NAMES & wanted.keys()):
         sentences.append("authToken: the number has no token of its own now; the operator's alone opens it")
     ids = Counter(_id(webhook) for webhook in wanted.get("webhooks") or [] if _has_an_id(webhook))
-    sentences += [f"webhooks[{_printable(name)}]: is there {count} times; the last one counts"
+    sentences += [f"webhooks[{_printable(name)}]: is there {count} times; those that differ have ids of their own"
                   for name, count in ids.items() if count > 1]  # fmt: skip
     for place, given, known, _ in _objects(wanted, {}):
         timeout_ms = given.get("timeoutMs") if known is WEBHOOK_NAMES else None
@@ -192,7 +192,7 @@ def read_otherwise(phone: str, wanted: dict[str, Any]) -> list[str]:
 
 def addresses_in(wanted: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """The webhooks' addresses that a change names: the webhook's id, where the address stands, the address."""
-    for webhook in wanted.get("webhooks") or []:
+    for webhook in with_own_ids(wanted).get("webhooks") or []:
         for name in ("url", ADDRESS):
             if isinstance(url := webhook.get(name), str):
                 yield _id(webhook), f"webhooks[{_printable(_id(webhook))}].{name}", url
