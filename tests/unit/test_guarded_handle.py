@@ -1,5 +1,6 @@
 """What holds for every client whose addresses a tenant may choose."""
 
+import gzip
 import io
 from collections.abc import Callable
 
@@ -232,6 +233,42 @@ def test_the_address_of_a_file_is_asked_for_as_browsers_do(listen: Listen, after
 
     assert error == ""
     assert receiver.requests[0].target == target
+
+
+PDF = b"%PDF-1.7" + bytes(500)
+PACKED = gzip.compress(PDF)
+
+
+@pytest.mark.parametrize(
+    ("coding", "last", "body", "expected"),
+    [
+        ("gzip", "a.pdf?x=.gz", PACKED, PDF),
+        ("x-gzip", "a", PACKED, PDF),
+        ("GZIP", "a", PDF, PDF),
+        ("utf-8", "a", PDF, PDF),
+        ("aws-chunked", "a", PDF, PDF),
+        ("gzip", "a.tar.gz", PACKED, PACKED),
+    ],
+)
+def test_an_encoding_that_nobody_asked_for_is_undone(
+    listen: Listen, coding: str, last: str, body: bytes, expected: bytes
+) -> None:
+    receiver, target = listen(answer_with(200, f"Content-Encoding: {coding}", body=body)), io.BytesIO()
+
+    fetched = Downloader(LOOPBACK).fetch(f"{receiver.url}/{last}", target, limit=1000, timeout_ms=5000)
+
+    assert (target.getvalue(), fetched.size) == (expected, len(expected))
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [(gzip.compress(bytes(10_000_000)), "larger"), (PACKED[:-9], "breaks off"), (PACKED[:12] + b"x" * 99, "")],
+)
+def test_an_encoded_file_is_bounded_and_whole(listen: Listen, body: bytes, error: str) -> None:
+    receiver = listen(answer_with(200, "Content-Encoding: gzip", body=body))
+
+    with pytest.raises(FetchFailed, match=error):
+        Downloader(LOOPBACK).fetch(receiver.url, io.BytesIO(), limit=20_000, timeout_ms=5000)
 
 
 def test_a_host_with_an_accent_is_asked_for_by_its_name_in_dns(listen: Listen) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin
 
 import pycurl
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 MAX_HOPS = 3
 CONTROLS = frozenset(map(chr, range(ord(" "))))
+GZIP = b"\x1f\x8b"
+PACKED = frozenset({b"gzip", b"x-gzip"})
+ARCHIVES = (".gz", ".tgz")
+"""Servers say of these files, too, that they are encoded, and mean the file itself."""
 OK = 200
 REFUSALS = range(400, 500)
 LATER = frozenset({408, 425, 429})
@@ -46,6 +51,44 @@ class _Answer:
     size: int
     location: str
     retry_after_s: int | None
+
+
+class _Body:
+    """The body of an answer on its way to the disk, of which a server's gzip, for which nobody asked, is undone."""
+
+    def __init__(self, target: BinaryIO, *, limit: int) -> None:
+        self.size = 0
+        self._target = target
+        self._limit = limit
+        self._is_packed = False
+        self._unpacking: Any = None
+
+    def note(self, line: bytes) -> None:
+        """Take a line of the head."""
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-encoding":
+            self._is_packed = value.strip().lower() in PACKED
+
+    def take(self, chunk: bytes) -> int:
+        """Write a piece of the body; stop at the limit."""
+        if self._unpacking is None and self._is_packed and not self.size and chunk.startswith(GZIP):
+            self._unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        piece = chunk
+        if self._unpacking is not None:
+            try:
+                piece = self._unpacking.decompress(chunk, self._limit - self.size + 1)
+            except zlib.error:
+                return STOP
+        self.size += len(piece)
+        if self.size > self._limit:
+            return STOP
+        self._target.write(piece)
+        return len(chunk)
+
+    @property
+    def breaks_off(self) -> bool:
+        """Whether what was packed did not come to its end."""
+        return self._unpacking is not None and not self._unpacking.eof
 
 
 class Downloader:
@@ -89,32 +132,30 @@ class Downloader:
         raise FileRefused(f"the file's server redirects more than {MAX_HOPS} times")
 
     def _once(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers) -> _Answer:
-        size = 0
-
-        def on_body(chunk: bytes) -> int:
-            nonlocal size
-            size += len(chunk)
-            return target.write(chunk) if size <= limit else STOP
-
+        body = _Body(target, limit=limit)
         with closing(GuardedHandle(self._guard)) as handle:
             try:
-                curl = handle.prepare(url, headers=headers, timeout_ms=timeout_ms, on_body=on_body)
+                curl = handle.prepare(url, headers=headers, timeout_ms=timeout_ms, on_body=body.take)
                 if self._proxy:
                     handle.go_through(self._proxy, trusted=self._trusted_proxy)
             except NotSent as error:
                 raise FileRefused(f"the file could not be fetched: {error}") from None
             curl.setopt(pycurl.MAXFILESIZE_LARGE, limit)  # one that says its size is not even begun
+            if not url.partition("?")[0].lower().endswith(ARCHIVES):
+                curl.setopt(pycurl.HEADERFUNCTION, body.note)
             failure = handle.perform()
-            if size > limit or (failure is not None and failure.step == "size"):
+            if body.size > limit or (failure is not None and failure.step == "size"):
                 raise FileRefused(f"the file is larger than {limit} bytes")
             if failure is not None:
                 kind = FileRefused if failure.step in ("guard", "address") else FetchFailed
                 raise kind(f"the file could not be fetched: {failure.error}")
+            if handle.status == OK and body.breaks_off:
+                raise FetchFailed("the file could not be fetched: its encoding breaks off")
             location = curl.getinfo(pycurl.REDIRECT_URL) or ""
             return _Answer(
                 handle.status,
                 curl.getinfo(pycurl.CONTENT_TYPE) or "",
-                size,
+                body.size,
                 location if isinstance(location, str) else location.decode("latin-1"),
                 handle.retry_after_s,
             )
