@@ -171,7 +171,7 @@ def test_field_report_47_a_download_has_a_name_in_every_program(api: Api, name: 
     ("sent", "name"),
     [
         ("C:\\Users\\ana\\relat\u00f3rio.pdf", "relat\u00f3rio.pdf"),
-        ("/home/ana/a.pdf", "a.pdf"),
+        ("/srv/ana/a.pdf", "a.pdf"),
         ('a\\"b\\".pdf', 'a"b".pdf'),
         ("=?UTF-8?B?cmVsYXTDs3Jpby5wZGY=?=", "relat\u00f3rio.pdf"),
         ("=?ISO-8859-1?Q?relat=F3rio_final.pdf?=", "relat\u00f3rio final.pdf"),
