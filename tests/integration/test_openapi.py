@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from unoapi.devenv.servers import PrivateServers
 
 PHONE = "5511999990000"
-PER_OPERATION = int(os.environ.get("EXAMPLES_PER_OPERATION", "15"))
+PER_OPERATION = int(os.environ.get("EXAMPLES_PER_OPERATION", "10"))
 """The long form is 30."""
 EVENTS = "POST /webhooks/whatsapp"
 EVENTS_OF_A_NUMBER = "POST /webhooks/whatsapp/{phone}"
-PER_COSTLY = 10
+PER_COSTLY = 7
 """Events may hold anything at four levels: one takes as long to make up as fifty other bodies. Both get the same."""
 SOCKET = "/ws"
 """Socket.IO, which OpenAPI has no words for; docs/connecting-a-phone.md names it."""
