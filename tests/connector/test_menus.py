@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -130,6 +131,17 @@ def test_field_report_31_nobody_types_the_emoji_of_a_title(answer: str, row: str
     menu = Menu(message_id="m", kind="list", rows=tuple(MenuRow(id=key, title=text) for key, text in titles.items()))
 
     assert getattr(chosen(answer, menu), "id", None) == row
+
+
+@pytest.mark.parametrize(("answer", "row"), [("2", "i2"), ("quero o plano 2, por favor", None)])
+def test_titles_that_nobody_writes_out_take_no_time(answer: str, row: str | None) -> None:
+    words = "Plá no " * 1000
+    rows = tuple(MenuRow(id=f"i{number}", title=f"{number} {words}", description=words) for number in range(1, 101))
+    menu = Menu(message_id="m", kind="list", rows=rows)
+    began = time.thread_time()
+
+    assert getattr(chosen(answer, menu), "id", None) == row
+    assert time.thread_time() - began < 0.5
 
 
 def test_a_title_that_is_a_number_goes_before_the_position() -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -273,6 +274,21 @@ def test_an_encoded_file_is_bounded_and_whole(listen: Listen, body: bytes, error
 
     with pytest.raises(FetchFailed, match=error):
         Downloader(LOOPBACK).fetch(receiver.url, io.BytesIO(), limit=20_000, timeout_ms=5000)
+
+
+def test_what_follows_the_end_of_an_encoded_file_is_left_out_and_not_gathered(listen: Listen) -> None:
+    receiver = listen(answer_with(200, "Content-Encoding: gzip", body=PACKED + bytes(8_000_000)))
+    target = io.BytesIO()
+
+    tracemalloc.start()
+    try:
+        Downloader(LOOPBACK).fetch(receiver.url, target, limit=9_000_000, timeout_ms=5000)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert target.getvalue() == PDF
+    assert most < 2_000_000
 
 
 def test_a_host_with_an_accent_is_asked_for_by_its_name_in_dns(listen: Listen) -> None:

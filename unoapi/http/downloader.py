@@ -75,6 +75,8 @@ class _Body:
             self._unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
         piece = chunk
         if self._unpacking is not None:
+            if self._unpacking.eof:  # browsers leave out what follows, too; the library would gather it
+                return len(chunk)
             try:
                 piece = self._unpacking.decompress(chunk, self._limit - self.size + 1)
             except zlib.error:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_CHARS = 120
 """Longer than any title that Meta allows with a number before it: what is longer is no answer."""
+MAX_NAME_CHARS = 2 * MAX_ANSWER_CHARS
+"""Of a title longer than that nobody's answer holds all words; phones take titles of any length."""
 WORD = re.compile(r"[^\W_]+")
 NUMBER = re.compile(r"0{0,2}([0-9]{1,3})(?:a|o|st|nd|rd|th)?")
 """A number, or a place: `2`, `02`, `1a`, `2nd`."""
@@ -102,13 +104,14 @@ def _titled(answer: str, menu: Menu) -> MenuRow | None:
     return _only([row for row in menu.rows if spare and " ".join(spare) in map(_bare, (*_title(row), *_longer(row)))])
 
 
-def _title(row: MenuRow) -> tuple[str, ...]:
-    return (row.title,)
+def _title(row: MenuRow) -> list[str]:
+    return [row.title] if len(row.title) <= MAX_NAME_CHARS else []
 
 
-def _longer(row: MenuRow) -> tuple[str, ...]:
+def _longer(row: MenuRow) -> list[str]:
     described = (f"{row.title} ({row.description})", f"{row.title} {row.description}") if row.description else ()
-    return (*described, *((f"{row.section} {row.title}", f"{row.title} {row.section}") if row.section else ()))
+    sectioned = (f"{row.section} {row.title}", f"{row.title} {row.section}") if row.section else ()
+    return [name for name in (*described, *sectioned) if len(name) <= MAX_NAME_CHARS]
 
 
 def _numbered(answer: str, menu: Menu) -> MenuRow | None:
