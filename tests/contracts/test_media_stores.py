@@ -279,6 +279,7 @@ def test_metadata_of_the_node_version_are_read(
         ("Proposta nº 7.pdf", "application/pdf", "3EB0AA.pdf", "Proposta nº 7.pdf"),
         ("boleto.PDF", "application/octet-stream", "3EB0AA.pdf", "boleto.PDF"),
         ("../../etc/passwd", "text/plain", "3EB0AA.txt", "passwd"),
+        ("3EB0AA./../../5511888880001/3EB0BB.pdf", "application/pdf", "3EB0AA.pdf", "3EB0BB.pdf"),
         ("", "image/jpeg", "3EB0AA", ""),
     ],
 )

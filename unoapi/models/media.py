@@ -148,7 +148,8 @@ def from_node_version(phone: str, media_id: str, stored: dict[str, Any]) -> Medi
     mime_type, name = str(stored.get("mime_type") or UNKNOWN), str(stored.get("filename") or "")
     mime_type = (type_of(name) or UNKNOWN) if mime_type == UNKNOWN else mime_type
     last = media_id.rpartition("/")[2]
-    is_key = name.removeprefix(f"{phone}/").startswith(f"{last}.")
+    stored_as = name.removeprefix(f"{phone}/")
+    is_key = stored_as.startswith(f"{last}.") and FILE_NAME.fullmatch(stored_as) is not None  # no path elsewhere
     key = name if is_key or not name else file_key(phone, last, mime_type)
     sha = stored.get("sha256")
     return MediaFile(

@@ -147,7 +147,7 @@ class RedisSessions:
         return self._environment.session(phone)
 
     def config(self, phone: str) -> dict[str, Any] | None:
-        """The stored configuration as it is. Raises StoreUnavailable."""
+        """The stored configuration, whose webhooks have ids of their own. Raises StoreUnavailable."""
         (text,) = self._redis.call(("GET", _key(phone)))
         return _parsed(phone, text) if text is not None else None
 
@@ -176,7 +176,7 @@ class RedisSessions:
         return f"{changes}"
 
     def configs(self, phones: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The stored configurations as they are; those that are gone or no JSON are left out.
+        """The same of these phones; those that are gone or no JSON are left out.
 
         Raises StoreUnavailable.
         """
