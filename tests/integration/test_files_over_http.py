@@ -178,6 +178,8 @@ def test_field_report_47_a_download_has_a_name_in_every_program(api: Api, name: 
         ("=?utf-8?q?=00a=0Ab.pdf?=", "ab.pdf"),
         ("=?unicode_escape?q?=5Cud800.pdf?=", "=?unicode_escape?q?=5Cud800.pdf?="),
         ("=?utf-8?b?x", "=?utf-8?b?x"),
+        ("=?utf-8?b?x?=", "=?utf-8?b?x?="),
+        ("C:\\a\\relat?rio.pdf\"; filename*=utf-8''C%3A%5Ca%5Crelat%C3%B3rio.pdf; x=\"", "relat\u00f3rio.pdf"),
     ],
 )
 def test_field_report_48_a_files_name_is_read_as_programs_write_it(api: Api, sent: str, name: str) -> None:

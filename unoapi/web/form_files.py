@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from werkzeug.datastructures import FileStorage
 
 QUOTED_NAME = re.compile(r';\s{0,8}filename="((?:[^"\\]|\\.){1,1000})"', re.IGNORECASE)
+ENCODED_NAME = "filename*="
+"""The name in RFC 5987's form, as .NET writes it beside the other, in which `?` may stand for letters."""
 ESCAPED = re.compile(r'\\(["\\])')
 MAX_ENCODED_CHARS = 1000
 CHARSETS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
@@ -23,8 +26,8 @@ def name_of(file: FileStorage) -> str:
     Programs write a path as it is (`C:\a.pdf`), where RFC 9110 takes a backslash for the sign of an escape, and accents
     as e-mails do (RFC 2047), as Delphi's library.
     """
-    name = file.filename or ""
-    if quoted := QUOTED_NAME.search(file.headers.get("Content-Disposition", "")):
+    name, disposition = file.filename or "", file.headers.get("Content-Disposition", "")
+    if ENCODED_NAME not in disposition and (quoted := QUOTED_NAME.search(disposition)):
         name = ESCAPED.sub(r"\1", quoted[1]) if "\\" in quoted[1] else name
     own = own_filename(_decoded(name) if name.startswith("=?") and len(name) <= MAX_ENCODED_CHARS else name)
     return "" if own == "blob" else own
@@ -34,5 +37,5 @@ def _decoded(name: str) -> str:
     try:
         words = decode_header(name)
         return str(make_header(words)) if all((charset or "us-ascii") in CHARSETS for _, charset in words) else name
-    except ValueError:  # it is called so
+    except (ValueError, HeaderParseError):  # it is called so
         return name
