@@ -165,23 +165,25 @@ def test_field_report_51_the_file_of_an_echo_is_fetched_like_any_other(kind: str
 
 
 @pytest.mark.parametrize(
-    ("said", "data", "name", "mime_type"),
+    ("kind", "said", "data", "name", "mime_type"),
     [
-        (None, b"%PDF-1.7", None, "application/pdf"),
-        ("application/octet-stream", b"%PDF-1.7", "a", "application/pdf"),
-        ("application/octet-stream", b"a;b", "a.csv", "text/csv"),
-        ("application/x-nota", b"%PDF-1.7", "a.pdf", "application/x-nota"),
+        ("document", None, b"%PDF-1.7", None, "application/pdf"),
+        ("document", "application/octet-stream", b"%PDF-1.7", "a", "application/pdf"),
+        ("document", "application/octet-stream", b"a;b", "a.csv", "text/csv"),
+        ("document", "application/x-nota", b"%PDF-1.7", "a.pdf", "application/x-nota"),
+        ("audio", None, b"\0\0\0\x18ftypmp42", None, "audio/mp4"),
+        ("video", None, b"\0\0\0\x18ftypmp42", None, "video/mp4"),
     ],
 )
 def test_field_report_42_a_received_file_that_names_no_type_has_that_of_its_bytes_or_name(
-    tmp_path: Path, said: str | None, data: bytes, name: str | None, mime_type: str
+    tmp_path: Path, *, kind: str, said: str | None, data: bytes, name: str | None, mime_type: str
 ) -> None:
     class AtMeta:
         def fetch(self, phone: str, media_id: str, target: BinaryIO, *, limit: int) -> Any:  # noqa: ARG002 (the port's)
             target.write(data)
             return Fetched(mime_type="application/octet-stream", size=len(data))
 
-    item = {"id": "wamid.E", "type": "document", "document": {"id": "123", "mime_type": said, "filename": name}}
+    item = {"id": "wamid.E", "type": kind, kind: {"id": "123", "mime_type": said, "filename": name}}
     (job,) = callbacks.jobs_of(
         Change({"messages": [item]}), phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds()
     )
@@ -192,7 +194,7 @@ def test_field_report_42_a_received_file_that_names_no_type_has_that_of_its_byte
         job, remote=AtMeta(), files=FolderMediaStore(tmp_path), index=index, link=lambda media: media.mime_type
     )
 
-    document = json.loads(event.body)["entry"][0]["changes"][0]["value"]["messages"][0]["document"]
+    document = json.loads(event.body)["entry"][0]["changes"][0]["value"]["messages"][0][kind]
     assert (document["mime_type"], document["url"]) == (mime_type, mime_type)
 
 

@@ -34,7 +34,8 @@ MP3 = "audio/mpeg"
 
 def media_in(event: Event) -> dict[str, Any] | None:
     """The file in a received message; none in an event without."""
-    return _holder(event.content.value) if event.kind == "message" else None
+    _, holder = _file_in(event.content.value) if event.kind == "message" else ("", None)
+    return holder
 
 
 def saving(job: FanOut) -> SaveMedia:
@@ -72,7 +73,7 @@ def _with_media(
     link: Callable[[MediaFile], str],
 ) -> FanOut:
     document = json.loads(job.body)
-    holder = _holder(document["entry"][0]["changes"][0]["value"])
+    kind, holder = _file_in(document["entry"][0]["changes"][0]["value"])
     if holder is None:
         return _going_on(job, document)
     with tempfile.TemporaryFile(prefix="unoapi-media-") as file:
@@ -81,7 +82,7 @@ def _with_media(
         name = str(holder.get("filename") or "")
         said = str(holder.get("mime_type") or "").partition(";")[0].strip().lower()
         if said in VAGUE:
-            holder["mime_type"] = known_type(file.read(HEAD_BYTES), served=fetched.mime_type, name=name)
+            holder["mime_type"] = known_type(file.read(HEAD_BYTES), served=fetched.mime_type, name=name, kind=kind)
             file.seek(0)
         media = save(
             job.phone,
@@ -163,14 +164,15 @@ def _going_on(job: SaveMedia, document: dict[str, Any]) -> FanOut:
     return FanOut.model_validate(job.model_dump() | {"body": serialise(document)})
 
 
-def _holder(value: dict[str, Any]) -> dict[str, Any] | None:
+def _file_in(value: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """The kind of an event's message, and its file, if it has one."""
     message = (value.get("messages") or value.get("message_echoes") or [{}])[0]
     edit = message.get("edit") if message.get("type") == "edit" else None
     if isinstance(edit, dict) and isinstance(edit.get("message"), dict):
         message = edit["message"]  # what it says now, whose file has an id of its own
-    kind = message.get("type")
-    holder = message.get(kind) if isinstance(kind, str) and kind in MEDIA_TYPES else None
-    return holder if isinstance(holder, dict) and holder.get("id") else None
+    kind = str(message.get("type"))
+    holder = message.get(kind) if kind in MEDIA_TYPES else None
+    return kind, holder if isinstance(holder, dict) and holder.get("id") else None
 
 
 def _same_digest(theirs: str, ours: str) -> bool:
