@@ -11,7 +11,7 @@ from tests.support.raw_http_server import LOOPBACK, OK, Listen, Receiver, answer
 from unoapi.errors import FetchFailed, FileRefused, NotSent, Unanswered, UnoError
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.api_client import ApiClient
-from unoapi.http.downloader import Downloader
+from unoapi.http.downloader import Downloader, _Body
 from unoapi.http.webhook_client import CurlSender
 
 Headers = tuple[tuple[str, str], ...]
@@ -249,6 +249,7 @@ PACKED = gzip.compress(PDF)
         ("utf-8", "a", PDF, PDF),
         ("aws-chunked", "a", PDF, PDF),
         ("gzip", "a.tar.gz", PACKED, PACKED),
+        ("gzip\r\nContent-Type: application/x-gzip", "a", PACKED, PACKED),
     ],
 )
 def test_an_encoding_that_nobody_asked_for_is_undone(
@@ -274,6 +275,15 @@ def test_an_encoded_file_is_bounded_and_whole(listen: Listen, body: bytes, error
 
     with pytest.raises(FetchFailed, match=error):
         Downloader(LOOPBACK).fetch(receiver.url, io.BytesIO(), limit=20_000, timeout_ms=5000)
+
+
+def test_an_encoding_is_known_by_a_first_piece_of_one_byte() -> None:
+    target = io.BytesIO()
+    body = _Body(target, limit=1000)
+    body.note(b"Content-Encoding: gzip\r\n")
+
+    assert [body.take(bytes([byte])) for byte in PACKED] == [1] * len(PACKED)
+    assert target.getvalue() == PDF
 
 
 def test_what_follows_the_end_of_an_encoded_file_is_left_out_and_not_gathered(listen: Listen) -> None:

@@ -27,6 +27,7 @@ CONTROLS = frozenset(map(chr, range(ord(" "))))
 GZIP = b"\x1f\x8b"
 PACKED = frozenset({b"gzip", b"x-gzip"})
 ARCHIVES = (".gz", ".tgz")
+ARCHIVE_TYPES = frozenset({b"application/gzip", b"application/x-gzip", b"application/x-tgz"})
 """Servers say of these files, too, that they are encoded, and mean the file itself."""
 OK = 200
 REFUSALS = range(400, 500)
@@ -61,17 +62,22 @@ class _Body:
         self._target = target
         self._limit = limit
         self._is_packed = False
+        self._is_archive = False
         self._unpacking: Any = None
 
     def note(self, line: bytes) -> None:
         """Take a line of the head."""
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-encoding":
-            self._is_packed = value.strip().lower() in PACKED
+        name, _, value = line.lower().partition(b":")
+        match name.strip():
+            case b"content-encoding":
+                self._is_packed = value.strip() in PACKED
+            case b"content-type":
+                self._is_archive = value.partition(b";")[0].strip() in ARCHIVE_TYPES
 
     def take(self, chunk: bytes) -> int:
         """Write a piece of the body; stop at the limit."""
-        if self._unpacking is None and self._is_packed and not self.size and chunk.startswith(GZIP):
+        is_packed = self._is_packed and not self._is_archive and GZIP.startswith(chunk[: len(GZIP)])
+        if self._unpacking is None and not self.size and is_packed:
             self._unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
         piece = chunk
         if self._unpacking is not None:
