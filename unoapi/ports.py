@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unoapi.models.attempts import Answer
     from unoapi.models.audit import AuditEntry
     from unoapi.models.bulk import Campaign, State
-    from unoapi.models.chats import Chat, Menu
+    from unoapi.models.chats import Chat, Menu, MenuState
     from unoapi.models.claims import Claim, KeyState, Turn
     from unoapi.models.cloud_api.messages import Command as MessageCommand
     from unoapi.models.cloud_api.messages import OutboundMessage
@@ -418,6 +418,9 @@ class Chats(Protocol):
 
     def remember_menu(self, phone: str, chat: str, menu: Menu) -> None:
         """Save the menu that was sent last. Never raises."""
+
+    def remember_menu_state(self, phone: str, chat: str, message_id: str, state: MenuState) -> None:
+        """Save what became of a menu; of a later one nothing is known by that. Never raises."""
 
     def remember_timer(self, phone: str, chat: str, seconds: int) -> None:
         """Save after how long the chat's messages disappear; 0: they stay. Never raises."""

@@ -328,6 +328,18 @@ def test_field_report_31_a_number_that_answers_the_next_question_stays_a_number(
     assert [message["interactive"]["list_reply"]["title"] for message in (quoting, tapped)] == ["Plano B"] * 2
 
 
+def test_field_report_31_a_tap_on_one_of_the_menus_in_a_row_answers_them_all(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.FIRST", type="interactive", interactive=LIST)
+    pocket.send("wamid.SECOND", type="interactive", interactive=BUTTONS)
+    quote = {"context": {"id": "wamid.FIRST", "from_us": True}}
+    tapped = pocket.receives({"kind": "list_reply", "id": "b"}, "3EB01", **quote)
+    pocket.send("wamid.QUESTION", **QUESTION)
+
+    assert tapped["interactive"]["list_reply"]["title"] == "Plano B"
+    assert pocket.receives({"kind": "text", "body": "2"}, "3EB02")["type"] == "text"
+
+
 def test_field_report_31_what_asks_again_for_an_answer_leaves_the_menu_open(tmp_path: Path) -> None:
     pocket = Pocket(tmp_path)
     pocket.send("wamid.MENU", type="interactive", interactive=LIST)

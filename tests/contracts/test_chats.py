@@ -61,11 +61,20 @@ def test_the_menu_that_was_sent_last_counts_under_whichever_name(world: World) -
 
 def test_what_became_of_a_menu_counts_under_whichever_name(world: World) -> None:
     world.chats.remember_menu(PHONE, CONTACT, MENU.model_copy(update={"at_ms": 1}))
-    world.chats.remember_menu(PHONE, "1@lid", MENU.model_copy(update={"at_ms": 1, "state": "over"}))
+    world.chats.remember_menu_state(PHONE, "1@lid", MENU.message_id, "over")
 
+    over = MENU.model_copy(update={"at_ms": 1, "state": "over"})
     for names in ([CONTACT, "1@lid"], ["1@lid", CONTACT]):
-        found = eventually(lambda names=names: world.chats.find(PHONE, names).menu, within_s=5)  # type: ignore[misc]
-        assert found.state == "over"
+        eventually(lambda names=names: world.chats.find(PHONE, names).menu == over, within_s=5)  # type: ignore[misc]
+
+
+def test_what_became_of_a_menu_says_nothing_of_the_next_one(world: World) -> None:
+    world.chats.remember_menu(PHONE, CONTACT, OTHER)
+    world.chats.remember_menu_state(PHONE, CONTACT, MENU.message_id, "answered")
+    world.chats.remember_timer(PHONE, CONTACT, 60)
+
+    eventually(lambda: world.chats.find(PHONE, [CONTACT]).timer_s == 60, within_s=5)
+    assert world.chats.find(PHONE, [CONTACT]).menu == OTHER
 
 
 def test_the_last_menu_of_a_chat_is_known_by_every_name_of_its_contact(world: World) -> None:

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from unoapi.models.alerts import Alert, Digest
     from unoapi.models.audit import AuditEntry
     from unoapi.models.bulk import Campaign, State
-    from unoapi.models.chats import Menu
+    from unoapi.models.chats import Menu, MenuState
     from unoapi.models.cloud_api.messages import Command as MessageCommand
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.connector.commands import ConnectorCommand
@@ -914,17 +914,25 @@ class MemoryChats:
     def __init__(self) -> None:
         self.away = False
         self._chats: dict[tuple[str, str], Chat] = {}
+        self._states: dict[tuple[str, str], tuple[str, MenuState]] = {}
 
     def remember_menu(self, phone: str, chat: str, menu: Menu) -> None:
         self._change(phone, chat, menu=menu)
+
+    def remember_menu_state(self, phone: str, chat: str, message_id: str, state: MenuState) -> None:
+        if not self.away:
+            self._states[phone, contact_key(chat)] = (message_id, state)
 
     def remember_timer(self, phone: str, chat: str, seconds: int) -> None:
         self._change(phone, chat, timer_s=max(0, seconds))
 
     def find(self, phone: str, chats: Sequence[str]) -> Chat:
-        known = [self._chats.get((phone, contact_key(chat)), NO_CHAT) for chat in chats if not self.away]
+        keys = [(phone, contact_key(chat)) for chat in chats if not self.away]
+        known = [self._chats.get(key, NO_CHAT) for key in keys]
+        states = [self._states[key] for key in keys if key in self._states]
         return Chat(
-            menu=last_of(chat.menu for chat in known), timer_s=next((chat.timer_s for chat in known if chat.timer_s), 0)
+            menu=last_of((chat.menu for chat in known), states),
+            timer_s=next((chat.timer_s for chat in known if chat.timer_s), 0),
         )
 
     def _change(self, phone: str, chat: str, **fields: object) -> None:

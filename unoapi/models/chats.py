@@ -13,7 +13,8 @@ MAX_ROWS = 100
 MAX_EARLIER, MAX_EARLIER_CHARS = 4, 8192
 TOGETHER_MS = 60_000
 """Flow builders send more than three buttons as several menus, one after the other."""
-State = Literal["open", "answered", "over"]
+MenuState = Literal["open", "answered", "over"]
+MENU_STATES: tuple[MenuState, ...] = get_args(MenuState)
 
 
 class MenuRow(BaseModel):
@@ -44,7 +45,7 @@ class Menu(BaseModel):
     rows: tuple[MenuRow, ...] = Field(max_length=MAX_ROWS)
     at_ms: int = 0
     of_template: bool = False
-    state: State = "open"
+    state: MenuState = "open"
     earlier: tuple[Menu, ...] = Field(default=(), max_length=MAX_EARLIER)
 
     def after(self, before: Menu | None) -> Menu:
@@ -80,8 +81,13 @@ class Chat(BaseModel):
 NO_CHAT = Chat()
 
 
-def last_of(menus: Iterable[Menu | None]) -> Menu | None:
-    """The menu that was sent last, as far as it is known under any of the names that one contact may have."""
-    states = get_args(State)
-    known = (menu for menu in menus if menu is not None)
-    return max(known, key=lambda menu: (menu.at_ms, states.index(menu.state)), default=None)
+def last_of(menus: Iterable[Menu | None], states: Iterable[tuple[str, MenuState]]) -> Menu | None:
+    """The menu that was sent last, as far as it is known under any of the names that one contact may have.
+
+    `states` say what became of menus, each behind a menu's id.
+    """
+    last = max((menu for menu in menus if menu is not None), key=lambda menu: menu.at_ms, default=None)
+    if last is None:
+        return None
+    known = (last.state, *(state for message_id, state in states if message_id == last.message_id))
+    return last.model_copy(update={"state": max(known, key=MENU_STATES.index)})

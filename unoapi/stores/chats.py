@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from unoapi.errors import StoreUnavailable
-from unoapi.models.chats import NO_CHAT, Chat, Menu, last_of
+from unoapi.models.chats import MENU_STATES, NO_CHAT, Chat, Menu, last_of
 from unoapi.models.contacts import contact_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from unoapi.models.chats import MenuState
     from unoapi.stores.redis import RedisClient
 
-MENU, TIMER = "menu", "timer"
+MENU, STATE, TIMER = "menu", "state", "timer"
 
 
 class RedisChats:
@@ -28,6 +29,13 @@ class RedisChats:
     def remember_menu(self, phone: str, chat: str, menu: Menu) -> None:
         """Save the menu that was sent last. Never raises, never waits."""
         self._set(phone, chat, MENU, menu.model_dump_json(exclude_defaults=True))
+
+    def remember_menu_state(self, phone: str, chat: str, message_id: str, state: MenuState) -> None:
+        """Save what became of a menu: beside it, so that none is overwritten that is sent just now.
+
+        Never raises, never waits.
+        """
+        self._set(phone, chat, STATE, f"{state} {message_id}")
 
     def remember_timer(self, phone: str, chat: str, seconds: int) -> None:
         """Save after how long the chat's messages disappear; 0: they stay. Never raises, never waits."""
@@ -43,11 +51,11 @@ class RedisChats:
         """
         names = [chat for chat in dict.fromkeys(chats) if chat]
         try:
-            answers = self._redis.call(*(("HMGET", _key(phone, chat), MENU, TIMER) for chat in names))
+            answers = self._redis.call(*(("HMGET", _key(phone, chat), MENU, STATE, TIMER) for chat in names))
         except StoreUnavailable:
             return NO_CHAT
-        menu = last_of(_menu(text) for text, _ in answers)
-        timer = str(next((text for _, text in answers if text), ""))
+        menu = last_of((_menu(text) for text, _, _ in answers), _states(text for _, text, _ in answers))
+        timer = str(next((text for _, _, text in answers if text), ""))
         return Chat(menu=menu, timer_s=int(timer) if timer.isdigit() else 0)
 
     def _set(self, phone: str, chat: str, field: str, value: str | int) -> None:
@@ -60,6 +68,12 @@ def _menu(text: str | None) -> Menu | None:
         return Menu.model_validate_json(text) if text else None
     except ValidationError:
         return None
+
+
+def _states(texts: Iterable[str | None]) -> Iterator[tuple[str, MenuState]]:
+    for text in texts:
+        written, _, message_id = (text or "").partition(" ")
+        yield from ((message_id, state) for state in MENU_STATES if state == written)
 
 
 def _key(phone: str, chat: str) -> str:

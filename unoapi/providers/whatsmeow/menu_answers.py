@@ -12,7 +12,7 @@ from unoapi.services.menus import MAX_ANSWER_CHARS, chosen, titled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unoapi.models.chats import Chat, Menu, MenuRow, State
+    from unoapi.models.chats import Chat, Menu, MenuRow, MenuState
     from unoapi.models.connector.events import Party, ReceivedMessage
     from unoapi.ports import Chats, MessageIds
 
@@ -41,7 +41,7 @@ def answered(received: ReceivedMessage, *, phone: str, ids: MessageIds, chats: C
     choice = _choice(content, last, about=about)
     if choice is None:
         return received
-    is_of_last = about in ("", last.message_id)
+    is_of_last = choice[0].message_id in {menu.message_id for menu in (last, *last.together)}
     if is_of_last and last.state == "open" and received.chat.kind == "user":  # in a group others may answer, too
         _note(last, "answered", phone, names_of(received.chat), chats=chats)
     return _reply(received, *choice)
@@ -78,9 +78,9 @@ def end_menu(phone: str, names: Sequence[str], *, chats: Chats, chat: Chat | Non
         _note(menu, "over", phone, names, chats=chats)
 
 
-def _note(menu: Menu, state: State, phone: str, names: Sequence[str], *, chats: Chats) -> None:
+def _note(menu: Menu, state: MenuState, phone: str, names: Sequence[str], *, chats: Chats) -> None:
     for name in names:
-        chats.remember_menu(phone, name, menu.model_copy(update={"state": state}))
+        chats.remember_menu_state(phone, name, menu.message_id, state)
 
 
 def _reply(received: ReceivedMessage, menu: Menu, row: MenuRow) -> ReceivedMessage:
