@@ -199,18 +199,18 @@ def test_field_report_65_meta_gets_the_uploaded_pictures_of_cards_as_links(messa
 
 
 @pytest.mark.parametrize("blank", ["", None])
-def test_meta_gets_no_empty_id_beside_a_link_and_no_empty_name_of_an_uploaded_file(blank: str | None) -> None:
+def test_meta_gets_no_empty_field_of_a_file_and_the_name_of_an_uploaded_one(blank: str | None) -> None:
     index = MemoryMediaIndex()
     index.write(
         MediaFile(id="123", phone=PHONE, mime_type="application/pdf", sha256="", file_size=1, key="k", filename="a.pdf")
     )
-    header = {"type": "image", "image": {"id": blank, "link": LINK}}
+    header = {"type": "document", "document": {"id": blank, "link": LINK, "filename": blank, "caption": blank}}
     linked = {"to": CONTACT, "type": "interactive", "interactive": {"type": "button", "header": header}}
     uploaded = {"to": CONTACT, "type": "document", "document": {"id": "123", "link": blank, "filename": blank}}
 
     sent, named = (resolve(message, phone=PHONE, index=index, link=lambda _: "L") for message in (linked, uploaded))
 
-    assert sent["interactive"]["header"]["image"] == {"link": LINK}
+    assert sent["interactive"]["header"]["document"] == {"link": LINK}
     assert named["document"] == {"link": "L", "filename": "a.pdf"}
 
 

@@ -158,7 +158,7 @@ def resolve(
 ) -> dict[str, Any]:
     """The message's document for Meta, which cannot read our store: with a link in the place of each uploaded id.
 
-    An id that may be Meta's own stays, an id or link that says nothing does not. Raises MediaMissing.
+    An id that may be Meta's own stays, a field that says nothing does not. Raises MediaMissing.
     """
     named = [*holders(message), *holders_of_cards(message)]
     if not any(_blanks(holder) or not holder.get("link") for holder in named):
@@ -177,14 +177,14 @@ def resolve(
                 raise
             del holder["id"]
             holder["link"] = link(media)
-            if kind == "document" and media.filename and not holder.get("filename"):
-                holder["filename"] = media.filename
+            if kind == "document" and media.filename:
+                holder.setdefault("filename", media.filename)
     return changed
 
 
 def _blanks(holder: dict[str, Any]) -> list[str]:
-    """What clients that fill in every field leave empty of the two that name a file."""
-    return [name for name in ("id", "link") if holder.get(name, "-") in (None, "")]
+    """What clients that fill in every field leave empty of those of a file."""
+    return [name for name in ("id", "link", "filename", "caption") if holder.get(name, "-") in (None, "")]
 
 
 def copied(value: Any) -> Any:
