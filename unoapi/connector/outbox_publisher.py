@@ -18,7 +18,7 @@ from unoapi.connector.engines.base import CONTRACT_EVENT, HISTORY_MARK, EngineEv
 from unoapi.errors import BrokerUnavailable, describe, safe_traceback
 from unoapi.models.connector.content import PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
-from unoapi.models.file_types import HEAD_BYTES, VAGUE, known_type
+from unoapi.models.file_types import HEAD_BYTES, received_type
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
 from unoapi.models.phones import to_jid
 from unoapi.models.text import mended
@@ -352,11 +352,8 @@ class OutboxPublisher:
 
 def _type_of(content: dict[str, Any], data: bytes) -> str:
     """The media type that came with a file; where that says nothing, the one of its bytes, or of its name."""
-    said = str(content.get("mime_type") or "")
-    if said.partition(";")[0].strip().lower() not in VAGUE:
-        return said
-    kind, name = str(content.get("kind") or ""), str(content.get("filename") or "")
-    return known_type(data[:HEAD_BYTES], served="", name=name, kind=kind)
+    said, kind, name = (str(content.get(field) or "") for field in ("mime_type", "kind", "filename"))
+    return received_type(said, data[:HEAD_BYTES], name=name, kind=kind)
 
 
 def addresses_of(chat: object) -> set[str]:

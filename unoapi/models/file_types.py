@@ -165,6 +165,12 @@ def declared_type(said: str, head: bytes, *, name: str) -> str:
     return content if content not in ("", PAGE) else USUAL.get(said, said)
 
 
+def received_type(said: str, head: bytes, *, served: str = "", name: str, kind: str) -> str:
+    """The media type of a file that a contact sent: what is said of it, where that says anything."""
+    is_vague = said.partition(";")[0].strip().lower() in VAGUE
+    return known_type(head, served=served, name=name, kind=kind) if is_vague else said
+
+
 def why_not(kind: str, head: bytes, *, served: str, name: str) -> str:
     """Why a file is not what a message of this kind can hold; empty when it is.
 

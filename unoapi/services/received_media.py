@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import FetchFailed, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import error_object, serialise
-from unoapi.models.file_types import HEAD_BYTES, VAGUE, known_type
+from unoapi.models.file_types import HEAD_BYTES, received_type
 from unoapi.models.jobs import ConvertAudio, FanOut, SaveMedia, computed_id
 from unoapi.models.media import MAX_BYTES, media_id_of
 from unoapi.services.media import MEDIA_TYPES, pieces_of, save
@@ -80,14 +80,13 @@ def _with_media(
         fetched = remote.fetch(job.phone, str(holder["id"]), file, limit=MAX_BYTES)
         file.seek(0)
         name = str(holder.get("filename") or "")
-        said = str(holder.get("mime_type") or "").partition(";")[0].strip().lower()
-        if said in VAGUE:
-            holder["mime_type"] = known_type(file.read(HEAD_BYTES), served=fetched.mime_type, name=name, kind=kind)
-            file.seek(0)
+        said, head = str(holder.get("mime_type") or ""), file.read(HEAD_BYTES)
+        file.seek(0)
+        holder["mime_type"] = received_type(said, head, served=fetched.mime_type, name=name, kind=kind)
         media = save(
             job.phone,
             pieces_of(file),
-            mime_type=str(holder["mime_type"]).partition(";")[0].strip(),
+            mime_type=holder["mime_type"].partition(";")[0].strip(),
             filename=name,
             files=files,
             index=index,
