@@ -477,7 +477,7 @@ def test_the_answer_may_be_posted_back(api: Api, registered: dict[str, Any]) -> 
         {"webhooks": {"id": "a"}},
         {"webhooks": [5]},
         {"webhooks": [{"id": ["x"]}]},
-        {"webhooks": [{"id": ""}]},
+        {"webhooks": [{"id": "x" * 101}]},
         {"webhooks": [{"id": "a", "urlAbsolute": "ftp://x.test"}]},
         {"webhooks": [{"id": "a", "urlAbsolute": "http://["}]},
         {"webhooks": [{"id": "a", "url": "nonsense"}]},
