@@ -64,26 +64,30 @@ class _FewCalls:
     @property
     def has_frame(self) -> bool:
         """Whether a whole frame was read already."""
+        return self._frame_end > 0
+
+    @property
+    def _frame_end(self) -> int:
+        """Where in the buffer the next frame ends; 0 if not all of it was read."""
         came, start = self._read_buffer, self._start
-        waiting = len(came) - start
-        if waiting <= FRAME_HEADER.size:
-            return False
-        size: int = FRAME_HEADER.unpack_from(came, start)[2]
-        return waiting > FRAME_HEADER.size + size
+        if len(came) - start < FRAME_HEADER.size:
+            return 0
+        end: int = start + FRAME_HEADER.size + FRAME_HEADER.unpack_from(came, start)[2] + 1
+        return end if end <= len(came) else 0
 
     def read_frame(self, *args: Any, **options: Any) -> tuple[int, int, bytes]:
         """The next frame: type, channel, payload. py-amqp copies all that was read three times for each: not this."""
-        if not self.has_frame:
+        end = self._frame_end
+        if not end:
             self._read_buffer, self._start = self._read_buffer[self._start :], 0
             frame: tuple[int, int, bytes] = super().read_frame(*args, **options)  # type: ignore[misc]
             return frame
         came, start = self._read_buffer, self._start
-        kind, channel, size = FRAME_HEADER.unpack_from(came, start)
-        start += FRAME_HEADER.size
-        self._start = start + size + 1
-        if came[start + size] != FRAME_END:
-            raise UnexpectedFrame(f"Received frame_end {came[start + size]:#04x} while expecting {FRAME_END:#04x}")
-        return kind, channel, came[start : start + size]
+        kind, channel, _ = FRAME_HEADER.unpack_from(came, start)
+        self._start = end
+        if came[end - 1] != FRAME_END:
+            raise UnexpectedFrame(f"Received frame_end {came[end - 1]:#04x} while expecting {FRAME_END:#04x}")
+        return kind, channel, came[start + FRAME_HEADER.size : end - 1]
 
     @property
     def has_more(self) -> bool:

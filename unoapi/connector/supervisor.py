@@ -355,7 +355,7 @@ class Supervisor:
         if is_final:
             return
         if code in (Exit.BANNED, Exit.OUTDATED):
-            self._pause(process, code)
+            self._pause(process, code, folder)
             return
         if code == Exit.REFUSED:
             process.refused_at.append(time.monotonic())
@@ -372,12 +372,11 @@ class Supervisor:
         if code not in (Exit.NETWORK, Exit.REFUSED):
             self._add_state(process, "crashed", f"the session's process ended with {code}; it starts again")
 
-    def _pause(self, process: SessionProcess, code: int) -> None:
+    def _pause(self, process: SessionProcess, code: int, folder: SessionFolder) -> None:
         """Start the session again when WhatsApp's ban is over, or when another version may be there."""
         pause_s = OUTDATED_S
         if code == Exit.BANNED:
-            until_s = SessionFolder(self._folder, process.phone).banned_until
-            pause_s = max(until_s - time.time(), MIN_RECONNECT_S)
+            pause_s = max(folder.banned_until - time.time(), MIN_RECONNECT_S)
         process.method, process.failures = "resume", 0
         process.start_at = time.monotonic() + pause_s
         log.warning("session_paused", phone=process.phone, code=code, for_s=round(pause_s))

@@ -79,11 +79,8 @@ class RedisMessageIds:
 
     def theirs(self, phone: str, ours: str) -> str:
         """Their id, or ours when no pair is known. Raises StoreUnavailable."""
-        places = (
-            f"unoapi-id:{phone}:{ours}",
-            f"unoapi-id_rev:{phone}:{ours}",
-        )  # the second is the Node version's fork's
-        ((other, of_fork),) = self._redis.call(("MGET", *places))
+        # The second is the place of the Node version's fork.
+        ((other, of_fork),) = self._redis.call(("MGET", f"unoapi-id:{phone}:{ours}", f"unoapi-id_rev:{phone}:{ours}"))
         self._owed.settle()
         return str(other or of_fork or ours)
 

@@ -55,14 +55,15 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     if not head:
         raise RequestError("Media upload error", code=131053, status=400, details="file: it is empty")
     file.stream.seek(0)
-    mime_type = _type_of(file, head)
+    name = name_of(file)
+    mime_type = _type_of(file, head, name=name)
     uno = parts()
     try:
         media = service.save(
             phone,
             service.pieces_of(file.stream),
             mime_type=mime_type,
-            filename=name_of(file),
+            filename=name,
             files=uno.media_store,
             index=uno.media_index,
             quota=uno.settings.unoapi_session_media_max,
@@ -203,12 +204,12 @@ def _unknown() -> RequestError:
     return RequestError("Unsupported get request", code=100, status=400, details=details)
 
 
-def _type_of(file: FileStorage, head: bytes) -> str:
+def _type_of(file: FileStorage, head: bytes, *, name: str) -> str:
     """The part's own type, else what the client names, as far as its first bytes allow; else what those tell."""
     named = (request.form.get("type") or "").strip().lower()
     offered = (one for one in (file.mimetype or "", named) if plain_mime_type(one) not in VAGUE and "*" not in one)
     said = next(offered, "")
-    mime_type = declared_type(said, head, name=name_of(file))
+    mime_type = declared_type(said, head, name=name)
     if len(mime_type) > 255 or not mime_type.isprintable():  # noqa: PLR2004 (RFC 6838)
         return UNKNOWN
     return mime_type
