@@ -9,11 +9,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import pycurl
 import pytest
 
 from tests.support.raw_http_server import LOOPBACK, OK, Listen, answer_with, connections_of, mute
 from unoapi.http.webhook_client import WebhookClient, WebhookExchange, WebhookRequest
-from unoapi.http.webhook_loop import AVOIDED_S, WebhookLoop
+from unoapi.http.webhook_loop import AVOIDED_S, NAMES_CHECKED_EACH_S, WebhookLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +179,35 @@ def test_the_names_that_are_remembered_are_bounded(loop: WebhookLoop, monkeypatc
         turn_until(loop, answers, number + 1)
 
     assert [loop.takes(url) for url in urls] == [True, False, False]
+
+
+def test_hosts_that_libcurl_remembers_are_gone_through_once_a_second_and_where_one_is_looked_up(
+    loop: WebhookLoop, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With thousands of hosts that costs as much as half of a post. They are forgotten nevertheless."""
+
+    class Watched(pycurl.Curl):
+        def setopt(self, option: int, value: object | None, *, use_memoryview: bool = False) -> None:
+            if option == pycurl.DNS_CACHE_TIMEOUT:
+                kept_for_ever.append(value)
+            super().setopt(option, value, use_memoryview=use_memoryview)
+
+    kept_for_ever: list[object] = []
+    answers: list[Answer] = []
+    monkeypatch.setattr(pycurl, "Curl", Watched)
+    receiver = listen(OK)
+
+    def post(url: str) -> int:
+        kept_for_ever.clear()
+        loop.begin(request(url), answers.append)
+        turn_until(loop, answers, len(answers) + 1)
+        return len(kept_for_ever)
+
+    assert sum(post(receiver.url) for _ in range(20)) in (18, 19)  # a second may begin meanwhile
+    named = receiver.url.replace("127.0.0.1", "localhost")
+    assert post(named) == 0
+    time.sleep(NAMES_CHECKED_EACH_S)
+    assert [post(named), post(named), post(receiver.url)] == [0, 1, 1]
 
 
 def test_a_turn_that_waits_ends_when_it_is_woken(loop: WebhookLoop) -> None:

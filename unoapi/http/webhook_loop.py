@@ -31,6 +31,8 @@ KNOWN_S, AVOIDED_S = 50.0, 300.0
 """So long a name that led somewhere is known, which libcurl remembers for ten seconds more; and so long one that led
 nowhere is not looked up here."""
 MOST_NAMES = 10_000
+NAMES_CHECKED_EACH_S = 1.0
+FOR_EVER = -1
 
 
 class WebhookLoop:
@@ -52,6 +54,7 @@ class WebhookLoop:
         self._under_way: dict[pycurl.Curl, _UnderWay] = {}
         self._names: OrderedDict[str, float] = OrderedDict()  # until when they are known; or, negative, avoided
         self._looked_up: set[str] = set()
+        self._names_checked = -NAMES_CHECKED_EACH_S
         self._poll = select.poll()  # what is registered are exchanges under way: to change it takes no system call
         self._due: float | None = None
         self._multi = pycurl.CurlMulti()
@@ -93,11 +96,16 @@ class WebhookLoop:
             return
         owner = self._begun(request.owner)
         curl.setopt(pycurl.SHARE, owner.pool)
-        self._multi.add_handle(curl)
         name, now = receiver_of(request.url).name, time.monotonic()
         looks_up = bool(name) and name not in self._looked_up and self._names.get(name, 0.0) <= now
         if looks_up:
             self._looked_up.add(name)
+        elif now - self._names_checked < NAMES_CHECKED_EACH_S:
+            # At the end of any other exchange libcurl goes through all hosts that it remembers.
+            curl.setopt(pycurl.DNS_CACHE_TIMEOUT, FOR_EVER)
+        else:
+            self._names_checked = now
+        self._multi.add_handle(curl)
         self._under_way[curl] = _UnderWay(owner, exchange, on_answer, name, looks_up, now)
 
     def turn(self, timeout_s: float) -> None:
