@@ -187,10 +187,10 @@ def test_hosts_that_libcurl_remembers_are_gone_through_once_a_second_and_where_o
     """With thousands of hosts that costs as much as half of a post. They are forgotten nevertheless."""
 
     class Watched(pycurl.Curl):
-        def setopt(self, option: int, value: object | None, *, use_memoryview: bool = False) -> None:
+        def setopt(self, option: int, value: object | None, **more: bool) -> None:
             if option == pycurl.DNS_CACHE_TIMEOUT:
                 kept_for_ever.append(value)
-            super().setopt(option, value, use_memoryview=use_memoryview)
+            super().setopt(option, value, **more)
 
     kept_for_ever: list[object] = []
     answers: list[Answer] = []
