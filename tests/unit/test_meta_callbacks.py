@@ -462,3 +462,49 @@ def test_what_waited_at_the_address_of_one_number_reaches_the_one_that_it_names(
     (event,) = callbacks.receive(job, directory=known, sessions=MemorySessions(SESSION, other), ids=MemoryIds())
 
     assert event.phone == expected
+
+
+OLD_FORM = "554988887777"
+"""How Meta knows a mobile of Brazil that is older than the ninth digit."""
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("messages", {"messages": [{"id": "1", "from": OLD_FORM, "type": "text", "text": {"body": "oi"}}]}),
+        ("messages", {"messages": [{"id": "1", "from": "5521977776666", "type": "text",
+                                    "context": {"from": OLD_FORM, "id": "2"}}]}),
+        ("messages", {"messages": [{"id": "1", "from": OLD_FORM, "type": "system", "system": {"wa_id": OLD_FORM}}]}),
+        ("messages", {"statuses": [{**STATUS, "recipient_id": OLD_FORM}]}),
+        ("messages", {"statuses": [{**STATUS, "recipient_id": "Y2FwaV9ncm91cDox", "recipient_type": "group",
+                                    "recipient_participant_id": OLD_FORM}]}),
+        ("smb_message_echoes", {"message_echoes": [{"id": "1", "from": PHONE, "to": OLD_FORM, "type": "text"}]}),
+        ("calls", {"calls": [{"id": "1", "from": OLD_FORM, "to": PHONE, "event": "connect"}]}),
+        ("user_preferences", {"user_preferences": [{"wa_id": OLD_FORM, "value": "stop"}]}),
+        ("history", {"history": [{"threads": [{"id": OLD_FORM, "messages": [{"id": "1", "from": OLD_FORM}]}]}]}),
+    ],
+)  # fmt: skip
+def test_contacts_have_the_ninth_digit_wherever_a_callback_names_them(field: str, value: dict[str, Any]) -> None:
+    contacts = [{"profile": {"name": "Ana"}, "wa_id": OLD_FORM}]
+
+    (job,) = callbacks.jobs_of(
+        Change({"contacts": contacts, **value}, field=field),
+        phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds(),
+    )  # fmt: skip
+
+    assert CONTACT in job.body
+    assert OLD_FORM not in job.body
+
+
+def test_the_number_itself_is_named_as_meta_shows_it() -> None:
+    own = "551188880000"
+    echo = {"id": "1", "from": own, "to": CONTACT, "type": "text"}
+    change = Change({"metadata": {"display_phone_number": own, "phone_number_id": "1001"}, "message_echoes": [echo]})
+    session = SESSION.model_copy(update={"phone": "5511988880000"})
+
+    (job,) = callbacks.jobs_of(
+        change, phone=session.phone, trusted=True, sessions=MemorySessions(session), ids=MemoryIds()
+    )
+
+    value = json.loads(job.body)["entry"][0]["changes"][0]["value"]
+    assert value["message_echoes"][0]["from"] == value["metadata"]["display_phone_number"] == own

@@ -1,4 +1,4 @@
-"""Between Meta's ids and ours."""
+"""Between Meta's ids and ours, and its way to write numbers and ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.event_content import ITEMS
+from unoapi.models.identity import is_same_phone
 from unoapi.models.message_keys import MADE_HERE
+from unoapi.models.phones import with_ninth_digit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,8 @@ ABOUT = {
     "pin": "message_id",
 }
 """Where a message names another one."""
+PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id"})
+"""Where a callback names a person's phone."""
 
 
 def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> dict[str, Any]:
@@ -61,6 +65,31 @@ def with_our_ids(change: Change, *, phone: str, ids: MessageIds) -> Change:
     known = ids.all_ours(phone, named)
     ours = {key: [_translated(item, key, known.__getitem__) for item in items] for key, items in lists.items()}
     return replace(change, value={**change.value, **ours})
+
+
+def with_public_phones(change: Change, *, phone: str) -> Change:
+    """A change in which contacts have the ninth digit of Brazilian mobiles, without which Meta knows the older ones.
+
+    It names them as the answer to a send does, and as phones do. The own number stays as it is shown.
+    """
+    value = {name: part if name == "metadata" else _public(part, own=phone) for name, part in change.value.items()}
+    return replace(change, value=value)
+
+
+def _public(part: Any, *, own: str) -> Any:
+    if isinstance(part, list):
+        return [_public(item, own=own) for item in part]
+    if not isinstance(part, dict):
+        return part
+    names = {*PHONES, "id"} if "messages" in part else PHONES  # a chat of the history is named by its phone
+    return {
+        name: _public_phone(held, own=own) if name in names and isinstance(held, str) else _public(held, own=own)
+        for name, held in part.items()
+    }
+
+
+def _public_phone(number: str, *, own: str) -> str:
+    return number if is_same_phone(number, own) else with_ninth_digit(number)
 
 
 def _translated(item: dict[str, Any], key: str, ours: Callable[[str], str]) -> dict[str, Any]:
