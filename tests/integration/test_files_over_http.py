@@ -193,6 +193,30 @@ def test_field_report_48_a_files_name_is_read_as_programs_write_it(api: Api, sen
     assert described(api, answer)["filename"] == name
 
 
+# --- whose a file is, and for how long a link opens it ---
+
+
+def test_a_file_is_not_deleted_by_a_request_that_names_another_number(api: Api) -> None:
+    media_id = upload(api, b"%PDF-1.7", "a.pdf", "application/pdf").json()["id"]
+
+    refused = api.request("DELETE", f"/v15.0/{media_id}", params={"phone_number_id": "5521977776666"})
+    deleted = api.request("DELETE", f"/v15.0/{media_id}", params={"phone_number_id": PHONE})
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, 100)
+    assert deleted.json() == {"success": True}
+
+
+@pytest.mark.parametrize("token", [None, "a token of nobody"])
+def test_who_comes_with_a_link_that_opens_the_file_no_longer_is_told_so(api: Api, token: str | None) -> None:
+    link = link_of(api, b"%PDF-1.7", "a.pdf", "application/pdf")
+
+    answer = api.get(f"{link}x", token=token)
+
+    assert answer.status_code == 401
+    assert "link has expired" in answer.json()["error"]["error_data"]["details"]
+    assert api.get(f"{link}x", token=TOKEN).content == b"%PDF-1.7"
+
+
 # --- parts ---
 
 
@@ -243,9 +267,27 @@ def test_field_report_52_a_range_of_another_file_is_answered_with_this_one(api: 
     tag = api.get(link, token=None).headers["ETag"]
 
     same = api.get(link, token=None, headers={"Range": "bytes=0-1", "If-Range": tag})
-    other = api.get(link, token=None, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+    others = ('"other"', f"W/{tag}", "Fri, 27 Nov 2026 20:00:00 GMT")
+    answers = [api.get(link, token=None, headers={"Range": "bytes=0-1", "If-Range": other}) for other in others]
 
-    assert (same.status_code, other.status_code) == (206, 200)
+    assert same.status_code == 206
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_field_report_52_who_has_the_file_already_does_not_get_it_again(api: Api, method: str) -> None:
+    link = link_of(api, DIGITS, "a.mp3", "audio/mpeg")
+    tag = api.get(link, token=None).headers["ETag"]
+
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        for part in ({}, {"Range": "bytes=0-1"}):
+            answer = api.request(method, link, token=None, headers={"If-None-Match": known, **part})
+            assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", tag)
+    assert api.request(method, link, token=None, headers={"If-None-Match": '"other"'}).status_code == 200
+    assert api.request(method, link, token=None, headers={"If-Match": tag}).status_code == 200
+    assert api.request(method, link, token=None, headers={"If-Match": '"other"'}).status_code == 412
+    bare = link.partition("?")[0]
+    assert api.request(method, bare, token=None, headers={"If-None-Match": tag}).status_code == 401
 
 
 @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-1"}])

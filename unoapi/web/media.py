@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 routes = Blueprint("media", __name__)
 
 FORM_BYTES = 1024 * 1024  # the parser needs several of its pieces at once
-NOT_FOUND = 404
+UNAUTHORISED, NOT_FOUND = 401, 404
 
 
 @routes.post("/<version>/<node:phone>/media")
@@ -97,8 +97,9 @@ def describe_of(version: str, phone: str, media_id: str) -> ResponseReturnValue:
 @owner
 def delete(media_id: str, version: str = "") -> ResponseReturnValue:  # noqa: ARG001
     """Remove a file."""
-    uno = parts()
-    service.remove(_find(media_id), files=uno.media_store, index=uno.media_index)
+    uno, media = parts(), _find(media_id)
+    _check_number(media)
+    service.remove(media, files=uno.media_store, index=uno.media_index)
     return jsonify(success=True)
 
 
@@ -114,7 +115,7 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
     if signature and parts().signed_urls.opens(key, signature):
         let_in(request.environ, f"links of {phone}")
     else:
-        _check_owner(phone)
+        _check_owner(phone, by_link=bool(signature))
     uno = parts()
     try:
         size = uno.media_store.size(key)
@@ -127,6 +128,10 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         mime_type, name, tag = plain_mime_type(media.mime_type), plain_filename(media.filename) or file, media.sha256
     except (MediaMissing, StoreUnavailable):
         pass  # saved by the Node version, or Redis is away: the name's ending says its type
+    if tag and request.if_match and not request.if_match.contains(tag):
+        raise RequestError("Precondition failed", code=100, status=412, details="If-Match: the file is another one.")
+    if tag and request.if_none_match.contains_weak(tag):
+        return _unchanged(tag)
     part = _asked_part(size, tag)
     start, length = part or (0, size)
     try:
@@ -147,13 +152,21 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
     return answer
 
 
+def _unchanged(tag: str) -> Response:
+    """The answer to who has the file already (RFC 9110)."""
+    answer = Response(status=304)
+    answer.set_etag(tag)
+    return answer
+
+
 def _asked_part(size: int, tag: str) -> tuple[int, int] | None:
     """Where the range that was asked for begins, and how many bytes it has (RFC 9110); none for the whole file.
 
     Apple's players take audio and video from no server without ranges. Raises RequestError for a range behind the end.
     """
     asked = request.range
-    stale = bool(request.headers.get("If-Range")) and not (tag and request.if_range.etag == tag)
+    condition = request.headers.get("If-Range", "").strip()
+    stale = bool(condition) and not (tag and condition == f'"{tag}"')
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1 or stale:
         return None
     ((begin, end),) = asked.ranges
@@ -172,10 +185,15 @@ def _asked_part(size: int, tag: str) -> tuple[int, int] | None:
 
 
 def _described(media: MediaFile) -> ResponseReturnValue:
+    _check_number(media)
+    return jsonify(media.described(parts().signed_urls.make(media)))
+
+
+def _check_number(media: MediaFile) -> None:
+    """Refuse a request that names another number than the file's, as Meta does."""
     asked = request.args.get("phone_number_id")
     if asked and asked != media.phone and media.phone not in parts().directory.phones_of(asked):
         raise _unknown()
-    return jsonify(media.described(parts().signed_urls.make(media)))
 
 
 def _find(media_id: str, phone: str | None = None) -> MediaFile:
@@ -191,11 +209,17 @@ def _find(media_id: str, phone: str | None = None) -> MediaFile:
     return media
 
 
-def _check_owner(phone: str | None) -> None:
-    """Refuse a caller who may not see the file: another number's looks like nobody's."""
+def _check_owner(phone: str | None, *, by_link: bool = False) -> None:
+    """Refuse a caller who may not see the file: another number's looks like nobody's.
+
+    `by_link`: the caller came with a signature that opens it no longer, mostly without a token.
+    """
     try:
         check_owner(phone)
     except RequestError as error:
+        if by_link and error.status == UNAUTHORISED:
+            details = "This link has expired, or is not whole: GET /<version>/<media id> has a new one."
+            raise RequestError(error.title, code=error.code, status=error.status, details=details) from None
         raise (_unknown() if error.status == NOT_FOUND else error) from None
 
 
