@@ -223,7 +223,7 @@ def _attempt_for_another(uno: Uno, job: DeliverWebhook) -> bool:
 def report_change(uno: Uno, job: DeliverWebhook, change: EndpointChange) -> None:
     """Report once that an endpoint went down or came back. A broker that is away now must not undo a delivery."""
     event = "endpoint_down" if change.down else "endpoint_up"
-    log.log(30 if change.down else 20, event, webhook_id=job.webhook_id, since_ms=change.since_ms)
+    log.log(30 if change.down else 20, event, webhook_id=job.webhook_id, since_ms=change.since_ms, error=change.error)
     detail = "it is down: deliveries wait" if change.down else "it is up again"
     uno.traces.add(TraceEntry.of(job, "endpoint", detail=detail))
     callbacks, alerts = uno.settings.status_failed_webhook_url is not None, bool(uno.alert_channels.names)

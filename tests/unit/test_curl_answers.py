@@ -184,6 +184,7 @@ class TestWhatComesBack:
         answer = send(sender, listen(reply).url)
 
         assert (answer.status, answer.error, answer.delivered) == (None, error, False)
+        assert answer.failed_at == "answer"
 
     @pytest.mark.parametrize("status", [200, 503])
     @pytest.mark.parametrize(

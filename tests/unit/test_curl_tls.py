@@ -46,6 +46,17 @@ class TestCertificates:
         assert answer.error.startswith("certificate not valid: ")
         assert receiver.requests == []
 
+    @pytest.mark.usefixtures("trusted")
+    def test_a_receiver_that_wants_a_certificate_from_us_is_told_as_that(
+        self, listen: Listen, tls: ssl.SSLContext
+    ) -> None:
+        tls.verify_mode = ssl.CERT_REQUIRED
+        tls.minimum_version = ssl.TLSVersion.TLSv1_3
+
+        answer = send(CurlSender(LOOPBACK), listen(OK, tls=tls).url)
+
+        assert (answer.failed_at, "wants a certificate" in answer.error) == ("tls", True)
+
     @pytest.mark.usefixtures("no_certificates_named")
     def test_the_default_bundle_is_a_file_with_certificates(self) -> None:
         bundle = find_ca_bundle()
@@ -75,6 +86,6 @@ class TestCertificates:
             answer = send(sender, f"https://127.0.0.1:{listener.getsockname()[1]}/")
 
         assert answer.status is None
-        assert answer.error.startswith("TLS handshake failed: ")
+        assert answer.error.startswith("TLS handshake failed: the port does not speak TLS")
         assert answer.duration_ms >= 100
         assert (answer.timings_ms["tls"], answer.timings_ms["first_byte"]) == (0, 0)

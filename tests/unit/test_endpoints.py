@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.support.fakes import PHONE, make_delivery
-from unoapi.models.attempts import Answer
+from unoapi.models.attempts import NO_TLS, NOT_HTTP, Answer
 from unoapi.models.endpoints import Endpoint, Receiver, receiver_of
 from unoapi.models.jobs import NotifyNumber
 from unoapi.services.answers import delivery_error
-from unoapi.services.endpoint_test import diagnose
+from unoapi.services.endpoint_test import HINTS, diagnose
 from unoapi.stores.circuit_breakers import breaker_key, failing_key
+from unoapi.web.console.words import LANGUAGES, catalogue
 
 
 def test_the_key_of_an_endpoint_is_what_stands_in_redis() -> None:
@@ -63,3 +64,49 @@ def test_field_report_86_a_redirect_is_the_reason_and_says_where_to() -> None:
     assert "HTTP 301, a redirect to https://crm.example/hook" in f"{error}"
     assert error.attempt is not None
     assert "https://crm.example/hook" in error.attempt.error
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (Answer(200), "fine"),
+        (Answer(200, beginning=b"OK"), "fine"),
+        (Answer(200, beginning=b"\xef\xbb\xbf\n<!DOCTYPE html><title>Login</title>"), "page"),
+        (Answer(302, redirect="https://crm.example/hook"), "redirect"),
+        (Answer(302, redirect="https://crm.example/users/login"), "login"),
+        (Answer(401), "token"),
+        (Answer(403, beginning=b"<html>"), "token"),
+        (Answer(404), "path"),
+        (Answer(405), "method"),
+        (Answer(422), "body"),
+        (Answer(410), "gone"),
+        (Answer(429, retry_after_s=7), "busy"),
+        (Answer(500), "failed"),
+        (Answer(502), "proxy"),
+        (Answer(525), "proxy"),
+        (Answer(304), "status"),
+        (Answer(error=f"{NO_TLS} (wrong version number)", failed_at="tls"), "no_tls"),
+        (Answer(error="certificate not valid: expired", failed_at="tls"), "tls"),
+        (Answer(error=NOT_HTTP, failed_at="answer"), "http"),
+        (Answer(error="name not found", failed_at="name"), "name"),
+    ],
+)
+def test_field_report_86_a_test_names_each_way_in_which_a_receiver_can_fail(answer: Answer, cause: str) -> None:
+    diagnosis = diagnose(answer)
+
+    assert diagnosis.cause == cause
+    assert diagnosis.hint.startswith(HINTS[cause])
+    assert all(f"diagnosis.{cause}" in catalogue(language) for language in LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"message": "The workflow must be active."}', '{"message": "The workflow must be active."}'),
+        (b"no access with Bearer top-secret,\n\ttop-secret\x1b[2J", "no access with ***, *** [2J"),
+        (b"\xff" * 1000, "\ufffd" * 300),
+        (b"<html><body>404</body></html>", ""),
+    ],
+)
+def test_field_report_86_a_test_shows_what_a_receiver_says_beside_a_refusal(body: bytes, said: str) -> None:
+    assert diagnose(Answer(404, beginning=body), secret="Bearer top-secret").said == said

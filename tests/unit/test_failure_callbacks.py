@@ -22,13 +22,21 @@ from tests.support.fakes import (
     make_status,
     make_webhook,
 )
-from unoapi.errors import CallbackFailed
+from unoapi.errors import CallbackFailed, Postponed
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.events import error_object
+from unoapi.models.endpoints import EndpointChange
 from unoapi.models.jobs import Envelope, FanOut, Job, NotifyNumber, ReceiveEvent, ReportFailure, SendMessage
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.bulkhead import Bulkhead
-from unoapi.services.failure_callbacks import follow_up_jobs, notice_message, report, status_report, status_reports
+from unoapi.services.failure_callbacks import (
+    endpoint_report,
+    follow_up_jobs,
+    notice_message,
+    report,
+    status_report,
+    status_reports,
+)
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 HISTORY = History().with_attempt(Attempt(at=AT, status=503, error="HTTP 503", duration_ms=12, timings_ms={"tls": 3}))
@@ -248,6 +256,25 @@ def test_a_callback_that_was_not_taken_is_retried(answer: Answer) -> None:
 
     assert failure.value.attempt.status == answer.status
     assert answer.error in str(failure.value)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_callback_waits_as_its_receiver_asks_and_uses_up_no_retry(status: int) -> None:
+    sender = CallbackRecorder(Answer(status=status, retry_after_s=30))
+
+    with pytest.raises(Postponed) as wait:
+        report(REPORT, url="http://operator.test/", sender=sender, bulkhead=Bulkhead(10))
+
+    assert (wait.value.after_ms, wait.value.attempt and wait.value.attempt.status) == (30_000, status)
+
+
+def test_the_callback_of_an_outage_says_why() -> None:
+    change = EndpointChange(down=True, since_ms=7, reason="refused", error="HTTP 503")
+
+    document = json.loads(endpoint_report(make_delivery(), change).body)
+
+    assert (document["reason"], document["error"]) == ("refused", "HTTP 503")
+    assert document["text"].endswith("is down: deliveries wait (HTTP 503)")
 
 
 def test_a_message_that_was_sent_is_never_reported_as_failed() -> None:

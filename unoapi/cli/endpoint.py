@@ -59,8 +59,11 @@ def test(uno: Uno, phone: str, webhook_id: str, as_json: bool) -> None:
         print_json(asdict(tried))
         sys.exit(0 if tried.delivered else 1)
     steps = ", ".join(f"{name} {ms} ms" for name, ms in tried.timings_ms.items() if ms)
-    outcome = f"{'Delivered' if tried.delivered else 'Failed'}: {tried.error or f'HTTP {tried.status}'}"
+    answered = ", ".join(filter(None, (f"HTTP {tried.status}" if tried.status else "", tried.error)))
+    outcome = f"{'Delivered' if tried.delivered else 'Failed'}: {answered}"
     click.echo(f"{outcome} ({steps})" if steps else outcome)
+    if tried.said:
+        click.echo(f"It says: {tried.said}")
     click.echo(tried.hint)
     if not tried.delivered:
         sys.exit(1)

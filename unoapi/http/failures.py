@@ -12,19 +12,22 @@ from dataclasses import dataclass
 
 import pycurl
 
+from unoapi.models.attempts import NO_TLS, NOT_HTTP
+
 BAD_ADDRESS = "the address is not valid"
 NO_NAME = "name not found"
 REFUSED = "connection refused"
 LOST = "connection lost before the answer was complete"
-_NOT_HTTP = "did not answer in HTTP"
+_NO_TLS, _CERTIFICATE_WANTED = "wrong version number", "alert certificate required"
+"""OpenSSL's words."""
 _E_WEIRD_SERVER_REPLY = 8  # pycurl has no name for it
 
 # Of each libcurl error the step at which it happens (none: whichever had not ended) and the sentence.
 CURL_ERRORS = {
     pycurl.E_OK: ("", LOST),  # libcurl sees no error in an answer that breaks off after an interim one
     pycurl.E_URL_MALFORMAT: ("address", BAD_ADDRESS),
-    pycurl.E_UNSUPPORTED_PROTOCOL: ("address", _NOT_HTTP),
-    _E_WEIRD_SERVER_REPLY: ("", _NOT_HTTP),
+    pycurl.E_UNSUPPORTED_PROTOCOL: ("answer", NOT_HTTP),
+    _E_WEIRD_SERVER_REPLY: ("", NOT_HTTP),
     pycurl.E_COULDNT_RESOLVE_HOST: ("name", NO_NAME),
     pycurl.E_COULDNT_CONNECT: ("connection", "no connection: {system}"),
     pycurl.E_OPERATION_TIMEDOUT: ("", "did not answer within {timeout_ms} ms"),
@@ -53,7 +56,11 @@ def explain_curl(curl: pycurl.Curl, code: int, *, timeout_ms: int, secure: bool)
     if code == pycurl.E_COULDNT_CONNECT and system == errno.ECONNREFUSED:
         sentence = REFUSED
     if code == pycurl.E_UNSUPPORTED_PROTOCOL and not curl.getinfo(pycurl.CONNECT_TIME_T):
-        sentence = "only http and https addresses are called"
+        step, sentence = "address", "only http and https addresses are called"
+    if code == pycurl.E_SSL_CONNECT_ERROR and _NO_TLS in curl.errstr():
+        sentence = f"{NO_TLS} ({{text}})"
+    if code == pycurl.E_RECV_ERROR and _CERTIFICATE_WANTED in curl.errstr():  # told behind the handshake of TLS 1.3
+        step, sentence = "tls", "the receiver wants a certificate from its clients, and this has none"
     values = {"code": code, "text": curl.errstr(), "timeout_ms": timeout_ms, "system": os.strerror(system).lower()}
     return Failure(step or _unfinished_step(curl, secure=secure), sentence.format(**values))
 

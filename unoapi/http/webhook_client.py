@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from unoapi.models.session import Webhook
 
 MAX_BODY_BYTES = 16 * 1024
+MOST_SHOWN_BYTES = 1024
+"""Of a body, for who asks at once what the receiver says."""
 MOST_IDLE = 64
 """Connections that are kept for the next request, each of one endpoint. One over TLS takes a megabyte."""
 _TIMINGS = (
@@ -191,7 +193,7 @@ class WebhookExchange:
 
     def __init__(self, guard: AddressGuard) -> None:
         self._handle = GuardedHandle(guard)
-        self._body_bytes = 0
+        self._body_bytes, self._beginning = 0, b""
 
     def close(self) -> None:
         """Close the handle."""
@@ -199,7 +201,7 @@ class WebhookExchange:
 
     def prepare(self, request: WebhookRequest) -> pycurl.Curl:
         """Set everything but what concerns connections. Raises NotSent."""
-        self._body_bytes = 0
+        self._body_bytes, self._beginning = 0, b""
         curl = self._handle.prepare(
             request.url,
             headers=request.headers,
@@ -226,7 +228,15 @@ class WebhookExchange:
         status = self._handle.status
         if failure is None or status >= FINAL:
             total_ms, redirect = timings_ms["total"], self._handle.redirect if status in REDIRECTS else ""
-            return Answer(status, "", total_ms, timings_ms, self._handle.retry_after_s, redirect=redirect)
+            return Answer(
+                status,
+                "",
+                total_ms,
+                timings_ms,
+                self._handle.retry_after_s,
+                redirect=redirect,
+                beginning=self._beginning,
+            )
         return Answer(
             None,
             failure.error[:MAX_ERROR_CHARS],
@@ -238,4 +248,6 @@ class WebhookExchange:
 
     def _on_body(self, chunk: bytes) -> int | None:
         self._body_bytes += len(chunk)
+        if len(self._beginning) < MOST_SHOWN_BYTES:
+            self._beginning = (self._beginning + chunk)[:MOST_SHOWN_BYTES]
         return None if self._body_bytes <= MAX_BODY_BYTES else STOP

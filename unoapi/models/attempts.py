@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_ATTEMPTS_SAVED = 50
 MAX_ERROR_CHARS = 300
 MAX_HELD_CLAIMS = 20
+NOT_HTTP = "did not answer in HTTP"
+NO_TLS = "TLS handshake failed: the port does not speak TLS"
+"""Two reasons of `Answer.error` that a diagnosis knows again."""
 
 
 class Attempt(BaseModel):
@@ -84,7 +87,8 @@ class Answer:
     `first_byte`, `total`; 0 is a step that did not take place. `retry_after_s` is at most two hours. `blocked` when the
     address guard let no connection through; `error` then names the rule and the setting. `failed_at` is the step that
     went wrong when there is no status, as far as the client knows it: address, guard, name, connection, tls or answer.
-    `redirect` is where a redirect leads, without its query.
+    `redirect` is where a redirect leads, without its query. `beginning` is that of the body: it is stored nowhere,
+    because a receiver may repeat what it was sent.
     """
 
     status: int | None = None
@@ -95,6 +99,7 @@ class Answer:
     blocked: bool = False
     failed_at: str = ""
     redirect: str = ""
+    beginning: bytes = field(default=b"", repr=False)
 
     @property
     def delivered(self) -> bool:

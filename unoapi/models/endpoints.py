@@ -114,7 +114,12 @@ class Permit:
 
 @dataclass(frozen=True)
 class EndpointChange:
-    """An endpoint went down or came back. `since_ms` is when the outage began, in Unix time."""
+    """An endpoint went down or came back. `since_ms` is when the outage began, in Unix time.
+
+    `reason` and `error` are those of the attempt with which it went down.
+    """
 
     down: bool
     since_ms: int
+    reason: str = ""
+    error: str = ""

@@ -8,7 +8,7 @@ from unoapi.models.contacts import is_phone
 from unoapi.models.phones import is_valid, read_address
 from unoapi.models.session import Webhook
 from unoapi.ports import KnowsContacts
-from unoapi.services.answers import delivery_error
+from unoapi.services.answers import asked_to_wait, delivery_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,8 @@ def post(
     webhook = Webhook.model_validate({"id": job.task, "urlAbsolute": url})
     with bulkhead.taken(url):
         answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
+    if (wait := asked_to_wait(answer)) is not None:
+        raise wait
     if not answer.delivered:
         raise delivery_error(answer)
     return answer.as_attempt()

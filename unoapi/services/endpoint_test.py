@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from unoapi.errors import RequestError
+from unoapi.models.attempts import NO_TLS, NOT_HTTP
 from unoapi.models.jobs import computed_id, now_ms
 
 if TYPE_CHECKING:
@@ -16,23 +19,50 @@ if TYPE_CHECKING:
 
 TEST_TIMEOUT_MS = 10_000
 HINTS = {
-    "": "It works.",
+    "fine": "It works.",
+    "page": "It answered 2xx, but with a web page, as a login page or a proxy does: does the receiver show the event?",
     "address": "The address, or a header of the webhook, cannot be sent as it is written.",
     "guard": "The address guard refused the address; the error names the rule and the setting that allows it.",
     "name": "The host's name was not found: is it written right, and does this machine's name server know it?",
     "connection": "Nothing listens there, or a firewall is between: check host and port from where the workers run.",
     "tls": "The certificate or the TLS handshake is wrong: check its date, its names and its chain.",
+    "no_tls": "The address begins with https, and the port does not speak TLS: write http, or the port for https.",
     "answer": "It was connected, but no complete answer came in time.",
+    "http": "No web server answers there, or one that wants https: check the port, and whether https is meant.",
     "redirect": "It answered with a redirect, and redirects are not followed: change the webhook's address to",
+    "login": "It wants a login and sends to a page for it: give the webhook an address that takes its token instead. "
+    "The page is",
+    "token": "It refuses the token: check the webhook's header and token, and that a proxy hands them on.",
+    "path": "It has nothing at this path: check the address, and that what it leads to is switched on there.",
+    "method": "It takes no POST at this path: check the address, also its slash at the end.",
+    "body": "It refuses the event itself: does it take events of WhatsApp's Cloud API? Its log says why.",
+    "gone": "It says that it is gone: every delivery to it ends dead at once. Remove the webhook, or correct it.",
+    "busy": "It asks for fewer requests: what is sent to it waits and is tried again.",
+    "proxy": "A proxy answers in its place: the receiver behind it is down, or slower than the proxy waits.",
+    "failed": "It failed by itself: its log says why.",
     "status": "It answered, but not with 2xx: check path, token and what the receiver's log says.",
 }
+STATUSES = {
+    **dict.fromkeys((401, 403, 407), "token"),
+    **dict.fromkeys((400, 413, 415, 422), "body"),
+    **dict.fromkeys((502, 504, *range(520, 531)), "proxy"),
+    404: "path",
+    405: "method",
+    410: "gone",
+    429: "busy",
+}
+FAILED = range(500, 600)
+LOGINS = ("login", "signin", "sign_in", "sign-in", "oauth", "/sso", "/auth")
+PAGES = (b"<!doctype html", b"<html")
+MAX_SAID_CHARS = 300
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """What came of a test.
 
-    `failed_at` is empty, or one of address, guard, name, connection, tls, answer and status.
+    `failed_at` is empty, or one of address, guard, name, connection, tls, answer and status; `cause` is the key of its
+    hint. `said` is what the receiver wrote beside a refusal.
     """
 
     delivered: bool
@@ -42,6 +72,8 @@ class Diagnosis:
     error: str
     duration_ms: int
     timings_ms: dict[str, int]
+    cause: str = ""
+    said: str = ""
 
 
 def ensure_stored(session: Session) -> None:
@@ -73,18 +105,46 @@ def try_endpoint(webhook: Webhook, *, phone: str, sender: WebhookSender) -> Diag
     quick = webhook.model_copy(update={"timeout_ms": min(webhook.timeout_ms, TEST_TIMEOUT_MS)})
     delivery_id = computed_id("test", phone, webhook.id, str(now_ms()))
     answer = sender.post(quick, phone=phone, delivery_id=delivery_id, attempt=1, body=body)
-    return diagnose(answer)
+    return diagnose(answer, secret=webhook.token.get_secret_value())
 
 
-def diagnose(answer: Answer) -> Diagnosis:
-    """Say where an exchange broke, and what to check."""
+def diagnose(answer: Answer, *, secret: str = "") -> Diagnosis:
+    """Say where an exchange broke, and what to check. Nothing that is shown holds the secret."""
     failed_at = "" if answer.delivered else "status" if answer.status is not None else answer.failed_at or "address"
+    cause = _cause(answer, failed_at)
     return Diagnosis(
         delivered=answer.delivered,
         failed_at=failed_at,
-        hint=f"{HINTS['redirect']} {answer.redirect}." if answer.redirect else HINTS[failed_at],
+        hint=f"{HINTS[cause]} {answer.redirect}." if answer.redirect else HINTS[cause],
         status=answer.status,
-        error=answer.error,
+        error=answer.error or answer.redirected,
         duration_ms=answer.duration_ms,
         timings_ms=answer.timings_ms,
+        cause=cause,
+        said="" if answer.delivered else _said(answer, secret),
     )
+
+
+def _cause(answer: Answer, failed_at: str) -> str:
+    if answer.delivered:
+        return "page" if _is_page(answer) else "fine"
+    if answer.redirect:
+        path = urlsplit(answer.redirect).path.lower()
+        return "login" if any(word in path for word in LOGINS) else "redirect"
+    if answer.status is not None:
+        return STATUSES.get(answer.status) or ("failed" if answer.status in FAILED else "status")
+    if answer.error.startswith(NO_TLS):
+        return "no_tls"
+    return "http" if answer.error == NOT_HTTP else failed_at
+
+
+def _is_page(answer: Answer) -> bool:
+    return answer.beginning.removeprefix(BOM_UTF8).lstrip().lower().startswith(PAGES)
+
+
+def _said(answer: Answer, secret: str) -> str:
+    """The words of a refusal in a line: no page, which says less than its status."""
+    words = "" if _is_page(answer) else answer.beginning.decode(errors="replace")
+    for part in filter(None, (secret, secret.rpartition(" ")[2])):
+        words = words.replace(part, "***")
+    return " ".join("".join(char if char.isprintable() else " " for char in words[:MAX_SAID_CHARS]).split())

@@ -22,6 +22,7 @@ from unoapi.models.jobs import (
 )
 from unoapi.models.receipts import Receipt
 from unoapi.services.alerts import collected
+from unoapi.services.answers import asked_to_wait
 from unoapi.services.received_media import without_media
 from unoapi.services.sending import failed_envelope, status_envelopes
 
@@ -154,7 +155,8 @@ def endpoint_report(job: DeliverWebhook, change: EndpointChange) -> ReportFailur
     """The callback that an endpoint went down or came back, with the same id for the same outage."""
     kind = "endpoint.down" if change.down else "endpoint.up"
     report_id = computed_id(kind, job.phone, job.webhook_id, str(change.since_ms))
-    what = "is down: deliveries wait" if change.down else "is up again"
+    because = f" ({_plain(change.error)})" if change.error else ""
+    what = f"is down: deliveries wait{because}" if change.down else "is up again"
     document = {
         "text": f"Session {job.phone}, webhook {_plain(job.webhook_id)} {what}",
         "type": kind,
@@ -162,6 +164,8 @@ def endpoint_report(job: DeliverWebhook, change: EndpointChange) -> ReportFailur
         "phone": job.phone,
         "webhook": job.webhook_id,
         "message_id": "",
+        "reason": change.reason,
+        "error": change.error,
         "attempts": [],
         "payload": {},
     }
@@ -224,6 +228,8 @@ def report(job: ReportFailure, *, url: str, sender: CallbackSender, bulkhead: Bu
     with bulkhead.taken(url):
         answer = sender.post(url, job.body)
     attempt = answer.as_attempt()
+    if (wait := asked_to_wait(answer)) is not None:
+        raise wait
     if not answer.delivered:
         raise CallbackFailed(answer.summary, attempt=attempt)
     return attempt

@@ -14,7 +14,7 @@ from unoapi.models.message_log import LoggedMessage
 from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK
 from unoapi.models.trace import TraceEntry
 from unoapi.services import transcription
-from unoapi.services.answers import delivery_error
+from unoapi.services.answers import THROTTLED, delivery_error
 from unoapi.services.filters import mute_s, refusal
 from unoapi.services.retries import ensure_fresh
 from unoapi.services.webhook_profiles import PROFILE, body_for
@@ -55,7 +55,6 @@ SHORT_PAUSE_MS = 5_000
 """What waits for a pause that is not longer does so in a bucket."""
 LONGEST_PAUSE_MS = 300_000
 """A pause may be ended by hand: what waits checks this often."""
-THROTTLED = frozenset({429, 503})
 
 
 def to_fan_out(event: Event, *, phone: str, sessions: SessionStore, notify_on_failure: bool = True) -> FanOut:
@@ -457,7 +456,7 @@ def _failure(job: DeliverWebhook, answer: Answer, state: DeliveryState, context:
         return _pause(job, state, message, context, pause_ms=pause_ms, attempt=error.attempt)
     down, went_down = context.breakers.failed(job.id, job.endpoint, took_ms=answer.duration_ms)
     if went_down is not None:
-        context.notify(job, went_down)
+        context.notify(job, replace(went_down, reason=answer.outcome, error=answer.summary))
     if down:
         # An outage costs no attempts: neither a probe nor what was on its way when the endpoint went down.
         message = f"{error}; the endpoint is down"
