@@ -137,6 +137,48 @@ def test_field_report_69_an_event_that_shows_its_number_reaches_this_one(
 
 
 @SENDERS
+def test_field_report_69_an_event_whose_entry_is_a_business_reaches_the_numbers_of_its_account(
+    api: Api, post: Any
+) -> None:
+    value = {"event": "PARTNER_REMOVED", "waba_info": {"waba_id": ACCOUNT, "owner_business_id": "9001"}}
+
+    answer = post(api, callback({"field": "account_update", "value": value}, account="9001"))
+
+    assert answer.status_code == 200, answer.text
+    assert sorted(events(taken(api))) == [(SECOND, "account_update", ""), (PHONE, "account_update", "")]
+
+
+@pytest.mark.parametrize(
+    ("node", "secret", "phone"),
+    [("1001", APP_SECRET, PHONE), ("1003", OWN_SECRET, STRANGER), (OWN_ACCOUNT, OWN_SECRET, STRANGER)],
+)
+def test_field_report_69_the_address_may_name_the_number_by_its_ids(
+    api: Api, node: str, secret: str, phone: str
+) -> None:
+    document = callback({"field": "account_alerts", "value": {"alert_type": "X"}})
+
+    answer = signed(api, document, path=f"{ALL}/{node}", secret=secret)
+
+    assert answer.status_code == 200, answer.text
+    assert events(taken(api)) == [(phone, "account_alerts", "")]
+    for wrong in ("no-secret", OWN_SECRET if secret == APP_SECRET else APP_SECRET):
+        assert signed(api, document, path=f"{ALL}/{node}", secret=wrong).status_code in (401, 403)
+
+
+@pytest.mark.parametrize("node", [PHONE, "1001", ACCOUNT])
+def test_the_handshake_at_any_id_of_a_number_takes_its_token(api: Api, node: str) -> None:
+    asked = {"hub.mode": "subscribe", "hub.challenge": "42"}
+
+    answers = [
+        api.get(f"{ALL}/{node}", token=None, params={**asked, "hub.verify_token": token})
+        for token in (f"{TOKEN}-{PHONE}", f"session-token-{SANDBOX}")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 403]
+    assert answers[0].text == "42"
+
+
+@SENDERS
 def test_field_report_70_an_unknown_number_costs_the_others_nothing(api: Api, post: Any) -> None:
     document = callback(
         change("9999", messages=[text("wamid.X")]),

@@ -446,6 +446,35 @@ def test_when_meta_made_an_event_of_an_account_goes_on_with_it(
     assert json.loads(event.body)["entry"][0]["id"] == "2001"
 
 
+@pytest.mark.parametrize(("times", "events"), [((1795600000, 1795690000), 2), ((1795600000, 1795600000), 1)])
+def test_the_same_event_of_an_account_at_another_time_is_another_one(times: tuple[int, int], events: int) -> None:
+    paused = {"event": "PAUSED", "message_template_id": 1, "message_template_name": "x"}
+    memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": MemoryIds()}
+
+    ids = {
+        job.id
+        for made in times
+        for job in callbacks.jobs_of(
+            Change(paused, field="message_template_status_update", entry_id="2001", entry_time=made),
+            phone=PHONE, trusted=True, **memories,
+        )
+    }  # fmt: skip
+
+    assert len(ids) == events
+
+
+def test_a_message_that_is_told_at_another_time_is_the_same_one() -> None:
+    message = {"from": CONTACT, "id": "wamid.B", "timestamp": "1", "type": "text", "text": {"body": "oi"}}
+    memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": MemoryIds()}
+
+    jobs = [
+        callbacks.jobs_of(Change({"messages": [message]}, entry_time=made), phone=PHONE, trusted=True, **memories)
+        for made in (1795600000, 1795690000)
+    ]
+
+    assert jobs[0][0].id == jobs[1][0].id
+
+
 @pytest.mark.parametrize(
     ("trusted", "own_secret", "expected"), [(True, "", "5511970000002"), (True, "own", PHONE), (False, "", PHONE)]
 )

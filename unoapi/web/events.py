@@ -17,13 +17,14 @@ from unoapi.models.trace import TraceEntry
 from unoapi.providers.cloud_api import callbacks
 from unoapi.telemetry.logging import LISTENER, get_logger
 from unoapi.web.auth import (
+    IS_PHONE,
     check_operator,
     check_owner,
     check_token,
     is_operator,
     opened_phone,
-    opens,
     owner,
+    phone_opened_by,
     public,
     refuse_guess,
     same,
@@ -65,10 +66,11 @@ def receive(phone: str) -> ResponseReturnValue:
     What names another registered number is that one's, if the operator sent it, or an app that signs for that one, too.
     """
     _allow_signed_size()
-    signer = _signer(phone)
+    number = _number_meant(phone)
+    signer = _signer(number)
     if not signer:
         _ensure_usual_size()
-        phone = opened_phone(phone)
+    phone = number if signer else opened_phone(phone)
     changes, odd = _callback(from_whatsapp=bool(signer) or g.operator, signed=bool(signer))
     trusted = signer == OPERATOR or (not signer and g.operator)
     may_be_others = bool(signer) or g.operator  # a session's token is one number's, and looks up no other
@@ -213,7 +215,9 @@ def verify(phone: str | None = None) -> ResponseReturnValue:
     token, challenge = request.args.get("hub.verify_token", ""), request.args.get("hub.challenge", "")
     own = parts().settings.unoapi_meta_verify_token.get_secret_value()
     allowed = token and (
-        is_operator(token) or (own and same(token, own)) or (phone is not None and opens(phone, token))
+        is_operator(token)
+        or (own and same(token, own))
+        or (phone is not None and phone_opened_by(token, phone) is not None)
     )
     if not allowed:
         refuse_guess()
@@ -232,6 +236,12 @@ def verify(phone: str | None = None) -> ResponseReturnValue:
 def swallow(phone: str) -> ResponseReturnValue:  # noqa: ARG001 (the Node version's default receiver)
     """Take anything and do nothing."""
     return jsonify(success=True)
+
+
+def _number_meant(node: str) -> str:
+    """The number that the id in the address of a signed callback means, as a token's does."""
+    phones = parts().directory.phones_of(node) if request.headers.get(SIGNATURE) else (node,)
+    return next((phone for phone in phones if IS_PHONE.fullmatch(phone)), node)
 
 
 def _session(phone: str) -> Session | None:

@@ -165,9 +165,7 @@ def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES
 
     def add(value: dict[str, Any], change: Change) -> None:
         nonlocal most_bytes
-        event = replace(
-            _event(phone, value, field=change.field, entry_id=change.entry_id), entry_time=change.entry_time
-        )
+        event = _event(phone, value, field=change.field, entry_id=change.entry_id, entry_time=change.entry_time)
         most_bytes -= len(event.body)
         if most_bytes < 0:
             details = "The events of this request are too large together: post fewer at once."
@@ -247,7 +245,7 @@ def _with_texts(item: dict[str, Any]) -> dict[str, Any]:
     return {key: part for key, part in (item | texts).items() if key != "timestamp" or part is not None}
 
 
-def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "") -> Event:
+def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "", entry_time: int = 0) -> Event:
     content = {key: part for key, part in value.items() if key not in BESIDE_ITEMS}
     name = next((key for key in (*ITEMS, *OTHER_ITEMS) if _is_list_of_objects(value.get(key))), "")
     item = value[name][0] if name else {}
@@ -257,6 +255,8 @@ def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "")
     elif name in ITEMS:
         kind = "message"
         content[name] = [_without_addresses(item), is_same_phone(str(item.get("from") or ""), phone)]
+    elif not name and entry_time:  # it says itself no time: approved twice is two events
+        content = {"entry_time": entry_time, "value": content}
     message_id = str(item.get("id") or "")
     digest = hashlib.sha256(_IN_ORDER.encode(content).encode()).hexdigest()
     metadata = value.get("metadata") or {}
@@ -269,6 +269,7 @@ def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "")
         change_field=field,
         account_id=entry_id,
         number_id=str(metadata.get("phone_number_id") or ""),
+        entry_time=entry_time,
     )
 
 

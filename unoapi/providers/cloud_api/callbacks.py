@@ -42,11 +42,11 @@ def numbers_of(change: Change, *, directory: SessionDirectory, sessions: Session
     named = _text(metadata.get("phone_number_id")) or _text(metadata.get("display_phone_number"))
     if named or not change.entry_id:
         raise UnknownNumber("metadata.phone_number_id and .display_phone_number are no registered number's")
-    numbers = [phone for phone in directory.phones_of(change.entry_id) if NUMBER.fullmatch(phone)]
-    found = [phone for phone in numbers if sessions.find(phone).stored]
-    if not found:
-        raise UnknownNumber("no registered number is of this business account")
-    return found
+    for account_id in filter(None, (change.entry_id, _account_in(change.value))):
+        numbers = [phone for phone in directory.phones_of(account_id) if NUMBER.fullmatch(phone)]
+        if found := [phone for phone in numbers if sessions.find(phone).stored]:
+            return found
+    raise UnknownNumber("no registered number is of this business account")
 
 
 def number_at(change: Change, *, phone: str, directory: SessionDirectory, sessions: SessionStore) -> str:
@@ -76,6 +76,12 @@ def _shown_in(value: dict[str, Any]) -> Iterator[str]:
     for name in ("display_phone_number", "phone_number"):
         if text := _text(value.get(name)):
             yield text
+
+
+def _account_in(value: dict[str, Any]) -> str:
+    """The account in an event whose entry is that of the business which owns it, or which it was shared with."""
+    info = value.get("waba_info")
+    return _text(info.get("waba_id")) if isinstance(info, dict) else ""
 
 
 def _number_id_in(value: dict[str, Any]) -> str:
