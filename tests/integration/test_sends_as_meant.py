@@ -5,6 +5,7 @@ The ids in the tests' names are those of the field reports that they mend.
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -235,6 +236,17 @@ def test_field_report_34_a_phone_takes_longer_texts_than_meta(api: Api, message:
 def test_field_report_34_the_limit_of_a_phone_is_whatsapps(api: Api) -> None:
     assert send(api, PHONE, NUMBER, text={"body": "x" * 65_536}).status_code == 200
     is_refused(send(api, PHONE, NUMBER, text={"body": "x" * 65_537}), "text.body", "65536")
+
+
+@pytest.mark.parametrize(("mime_type", "megabytes"), [("video/mp4", 17), ("image/jpeg", 6), ("audio/mpeg", 17)])
+def test_field_report_34_a_phone_takes_larger_uploads_than_meta(api: Api, mime_type: str, megabytes: int) -> None:
+    def uploaded(phone: str) -> Any:
+        form = {"messaging_product": "whatsapp", "file": (io.BytesIO(bytes(megabytes * 1_048_576)), "a", mime_type)}
+        return api.request("POST", f"/v15.0/{phone}/media", data=form, content_type="multipart/form-data")
+
+    assert uploaded(PHONE).status_code == 200
+    for phone in (SANDBOX, AT_META):
+        is_refused(uploaded(phone), f"a file of type {mime_type} has at most", code=131053)
 
 
 # --- reactions ---

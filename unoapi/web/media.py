@@ -42,7 +42,10 @@ UNAUTHORISED, NOT_FOUND = 401, 404
 @session_token
 @schema(takes_file=True)
 def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
-    """Save a file for a message that is sent later. It goes through the disk, never as a whole through the memory."""
+    """Save a file for a message that is sent later. It goes through the disk, never as a whole through the memory.
+
+    The bounds of a type are Meta's: phones take what they take by link.
+    """
     request.max_content_length = MAX_BYTES + FORM_BYTES
     request.max_form_memory_size = FORM_BYTES
     file = request.files.get("file")
@@ -58,6 +61,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     name = name_of(file)
     mime_type = _type_of(file, head, name=name)
     uno = parts()
+    limit = MAX_BYTES if uno.sessions.find(phone).provider == "whatsmeow" else limit_of(mime_type)
     try:
         media = service.save(
             phone,
@@ -66,13 +70,14 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
             filename=name,
             files=uno.media_store,
             index=uno.media_index,
+            limit=limit,
             quota=uno.settings.unoapi_session_media_max,
         )
     except MediaQuotaReached as error:
         details = f"file: {error}; delete some, or wait: each expires after DATA_TTL."
         raise RequestError("Media upload error", code=131053, status=400, details=details) from None
     except MediaTooLarge:
-        details = f"file: a file of type {mime_type} has at most {limit_of(mime_type)} bytes."
+        details = f"file: a file of type {mime_type} has at most {limit} bytes."
         raise RequestError("Media upload error", code=131053, status=400, details=details) from None
     return jsonify(id=media.id)
 
