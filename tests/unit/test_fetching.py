@@ -31,6 +31,7 @@ from unoapi.services.message_parsing import message_of, parse_message
 from unoapi.services.sending import failed_envelope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LINK = "https://files.example.com/a/b%20c.jpg?x=1"
@@ -212,6 +213,39 @@ def test_meta_gets_no_empty_field_of_a_file_and_the_name_of_an_uploaded_one(blan
 
     assert sent["interactive"]["header"]["document"] == {"link": LINK}
     assert named["document"] == {"link": "L", "filename": "a.pdf"}
+
+
+PLACES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "alone": lambda part: part,
+    "above buttons": lambda part: {"type": "interactive", "interactive": {"type": "button", "header": part}},
+    "in a template": lambda part: {"type": "template", "template": {"components": [{"parameters": [part]}]}},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://files.test/foto 1.jpg", "https://files.test/foto%201.jpg"),
+        (" https://files.test/promo\u00e7\u00e3o.jpg\n", "https://files.test/promo%C3%A7%C3%A3o.jpg"),
+        ("https://padaria-s\u00e3o.com.br/a%20b.jpg?x=1", "https://xn--padaria-so-n5a.com.br/a%20b.jpg?x=1"),
+        ("https://Files.test/a%2Fb.jpg?x=a|b", "https://Files.test/a%2Fb.jpg?x=a|b"),
+    ],
+)
+def test_meta_gets_a_files_link_as_a_browser_asks_for_it(place: str, written: str, sent: str) -> None:
+    def message(link: str) -> dict[str, Any]:
+        return PLACES[place]({"type": "image", "image": {"link": link, "caption": "x"}})
+
+    assert resolve(message(written), phone=PHONE, index=MemoryMediaIndex(), link=str) == message(sent)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("media_id", [NOBODYS, "1234567890123456", "123"])
+def test_of_a_file_with_a_link_and_an_id_meta_gets_the_link_as_phones_do(place: str, media_id: str) -> None:
+    def message(**more: str) -> dict[str, Any]:
+        return PLACES[place]({"type": "image", "image": {"link": LINK, **more}})
+
+    assert resolve(message(id=media_id), phone=PHONE, index=MemoryMediaIndex(), link=str) == message()
 
 
 @pytest.mark.parametrize(("media_id", "is_metas"), [("1234567890123456", True), (NOBODYS, False), ("a/b", False)])

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin
 
 import pycurl
-from pydantic_core import Url
 
 from unoapi.errors import FetchFailed, FileRefused, NotSent
 from unoapi.http.failures import BAD_ADDRESS
 from unoapi.http.guarded_handle import REDIRECTS, STOP, GuardedHandle
+from unoapi.models.media import web_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from unoapi.http.guarded_handle import Headers
 
 MAX_HOPS = 3
-CONTROLS = frozenset(map(chr, range(ord(" "))))
 GZIP = b"\x1f\x8b"
 PACKED = frozenset({b"gzip", b"x-gzip"})
 ARCHIVES = (".gz", ".tgz")
@@ -170,18 +169,10 @@ class Downloader:
 
 
 def _as_browsers_write(url: str) -> str:
-    """An address as a browser asks for it: spaces, accents and joiners encoded, an accented host as DNS knows it.
-
-    https://url.spec.whatwg.org, but that no line end within it is left out. Raises FileRefused.
-    """
-    address = url.strip()
-    try:
-        written = str(Url(address))
-    except ValueError:
-        written = ""
-    if not written or not CONTROLS.isdisjoint(address):
+    """An address as a browser asks for it. Raises FileRefused for what is none."""
+    if not (address := web_address(url)):
         raise FileRefused(f"the file could not be fetched: {BAD_ADDRESS}")
-    return written
+    return address
 
 
 def _refusal(answer: _Answer) -> FetchFailed:

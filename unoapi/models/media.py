@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import Url
 
 ID_PREFIX = "3141"
 MEDIA_ID = ID_PREFIX + "[0-9]{20}"
@@ -51,6 +52,7 @@ JOINERS = "\u200c\u200d"
 """Not printed, and part of words and emojis."""
 MIME_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(;[ -~]{0,100})?", re.ASCII)
 """RFC 6838, with parameters."""
+CONTROLS = frozenset(map(chr, range(ord(" "))))
 
 
 def is_own_media_id(text: str) -> bool:
@@ -182,6 +184,18 @@ def extension(mime_type: str) -> str:
     """The file extension of a media type; `bin` for one that nobody knows."""
     plain = mime_type.partition(";")[0].strip().lower()
     return EXTENSIONS.get(plain) or (mimetypes.guess_extension(plain) or ".bin").removeprefix(".")
+
+
+def web_address(link: str) -> str:
+    """A link as a browser asks for it: spaces, accents and joiners encoded, an accented host as DNS knows it.
+
+    https://url.spec.whatwg.org, but that no line end within it is left out. Empty for what is no address.
+    """
+    address = link.strip()
+    try:
+        return str(Url(address)) if CONTROLS.isdisjoint(address) else ""
+    except ValueError:
+        return ""
 
 
 def with_ending(name: str, mime_type: str) -> str:

@@ -14,6 +14,7 @@ from unoapi.models.media import (
     new_media_id,
     plain_filename,
     plain_mime_type,
+    web_address,
 )
 
 if TYPE_CHECKING:
@@ -158,17 +159,22 @@ def resolve(
 ) -> dict[str, Any]:
     """The message's document for Meta, which cannot read our store: with a link in the place of each uploaded id.
 
-    An id that may be Meta's own stays, a field that says nothing does not. Raises MediaMissing.
+    An id that may be Meta's own stays, a field that says nothing does not, nor does an id beside a link, which counts
+    on phones, too. Links are as browsers write them. Raises MediaMissing.
     """
     named = [*holders(message), *holders_of_cards(message)]
-    if not any(_blanks(holder) or not holder.get("link") for holder in named):
+    if not any(_blanks(holder) or "id" in holder or not _is_plain(holder.get("link")) for holder in named):
         return message
     changed: dict[str, Any] = copied(message)
     of_cards = [("", holder) for holder in holders_of_cards(changed)]
     for kind, holder in [*kinds_of_files(changed), *of_cards]:
         for name in _blanks(holder):
             del holder[name]
-        if holder.get("id") and not holder.get("link"):
+        if link_given := str(holder.get("link") or ""):
+            holder.pop("id", None)
+            if not _is_plain(link_given):
+                holder["link"] = web_address(link_given) or link_given
+        elif holder.get("id"):
             try:
                 media = index.find(own_id(phone, str(holder["id"])), phone=phone)
             except MediaMissing:
@@ -180,6 +186,11 @@ def resolve(
             if kind == "document" and media.filename:
                 holder.setdefault("filename", media.filename)
     return changed
+
+
+def _is_plain(link: Any) -> bool:
+    """Whether a link needs no encoding."""
+    return isinstance(link, str) and link.isascii() and link.isprintable() and " " not in link
 
 
 def _blanks(holder: dict[str, Any]) -> list[str]:
