@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
 import pytest
+from celery.exceptions import Retry
 
-from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemoryMediaIndex, MemorySessions, make_session
+from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemoryMediaIndex, MemorySessions, make_send, make_session
 from tests.support.raw_http_server import LOOPBACK, answer_with
-from unoapi.errors import FetchFailed, MessageRejected, RequestError
-from unoapi.http.api_client import ApiClient
+from tests.support.worker import make_uno, run
+from unoapi.broker.messages import history_of
+from unoapi.errors import FetchFailed, MessageRejected, RequestError, UnoError
+from unoapi.http.api_client import ApiClient, HttpAnswer
 from unoapi.models.graph import GraphRequest
 from unoapi.providers.cloud_api.graph_client import CloudApiGraph
 from unoapi.providers.cloud_api.media import CloudApiMedia
@@ -21,6 +25,7 @@ from unoapi.services.message_parsing import parse_message
 
 if TYPE_CHECKING:
     from tests.support.raw_http_server import Listen
+    from unoapi.bootstrap import Uno
     from unoapi.models.session import Session
 
 TEXT = {"to": CONTACT, "type": "text", "text": {"body": "x"}}
@@ -50,3 +55,84 @@ def test_field_report_86_a_redirect_of_the_accounts_address_is_named_as_the_reas
     assert all("a redirect to https://graph.example/v24.0/1001, which is not followed" in one for one in said), said
     assert (send.value.code, passed.value.code, passed.value.status) == (133010, 133010, 502)
     assert "secret" not in "".join(said)
+
+
+# --- what a client reads of a message that Meta refuses to the end ---
+
+
+class Answering:
+    """ApiClient: Meta answers each request so."""
+
+    def __init__(self, answer: HttpAnswer) -> None:
+        self.answer = answer
+
+    def request(self, *_: Any, **__: Any) -> HttpAnswer:
+        return self.answer
+
+
+def uno_at_meta(problem: Any, *, status: int = 400, retry_after_s: int | None = None) -> Uno:
+    account = {"url": "http://graph.test", "phoneNumberId": "1001", "token": "t" * 20}
+    session = make_session(provider="forwarder", webhook_forward=account)
+    answer = HttpAnswer(status, json.dumps({"error": problem}).encode(), retry_after_s=retry_after_s)
+    provider = CloudApiProvider(
+        sessions=MemorySessions(session),
+        ids=MemoryIds(),
+        index=MemoryMediaIndex(),
+        signed_urls=mock.Mock(),
+        api_client=cast("ApiClient", Answering(answer)),
+    )
+    return make_uno(session, providers={"forwarder": provider})
+
+
+def failed_status(uno: Uno) -> dict[str, Any]:
+    (event,) = cast("Any", uno.publisher).jobs("unoapi.outgoing")
+    (status,) = json.loads(event.body)["entry"][0]["changes"][0]["value"]["statuses"]
+    (error,) = status["errors"]
+    return dict(error)
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "details"),
+    [
+        (
+            {"code": 131056, "message": "(#131056) Pair rate limit hit", "error_data": {"details": "Too many to one."}},
+            131056,
+            "Too many to one.",
+        ),
+        ({"code": "130429", "message": "(#130429) Rate limit hit"}, 130429, "(#130429) Rate limit hit"),
+        ({"code": 2, "message": "Temporary", "error_user_msg": "Try again later."}, 2, "Try again later."),
+    ],
+)
+def test_who_was_refused_at_each_try_reads_metas_own_error(problem: dict[str, Any], code: int, details: str) -> None:
+    uno = uno_at_meta(problem)
+
+    with pytest.raises(UnoError):
+        run(uno, make_send(), retries=uno.retry_schedule.limit)
+
+    error = failed_status(uno)
+    assert (error["code"], error["title"], error["error_data"]["details"]) == (code, problem["message"], details)
+
+
+def test_who_waited_too_long_for_the_pause_that_meta_asked_for_reads_metas_own_error() -> None:
+    uno = uno_at_meta({"code": 130429, "message": "(#130429) Rate limit hit"}, status=429, retry_after_s=60)
+    with pytest.raises(Retry):
+        run(uno, make_send())
+    buckets = [queue.name for queue in uno.topology.queues if "delayed" in queue.name]
+    (waiting,) = (message for bucket in buckets if (message := cast("Any", uno.publisher).take(bucket)))
+    history = history_of(waiting.headers)
+
+    with pytest.raises(UnoError):
+        run(uno, make_send(accepted_at_ms=1), history=history)
+
+    assert failed_status(uno)["code"] == 130429
+    assert history.next_replay().refusal is None
+
+
+def test_an_answer_that_is_none_of_metas_is_named_by_its_status() -> None:
+    uno = uno_at_meta(None, status=502)
+
+    with pytest.raises(UnoError):
+        run(uno, make_send(), retries=uno.retry_schedule.limit)
+
+    error = failed_status(uno)
+    assert (error["code"], error["error_data"]["details"]) == (131000, "Meta answered HTTP 502.")

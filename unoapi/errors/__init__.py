@@ -58,7 +58,7 @@ never a token, a message body or a tenant's query string.
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -143,9 +143,16 @@ class DeliveryFailed(TransientError):
 
 
 class SendFailed(TransientError):
-    """WhatsApp did not take the message, and it is certain that nothing left."""
+    """WhatsApp did not take the message, and it is certain that nothing left.
+
+    `refusal` is WhatsApp's error, if it gave one: the client gets it when the message is given up.
+    """
 
     reason = "send_failed"
+
+    def __init__(self, message: str, *, refusal: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.refusal = refusal
 
 
 class CallbackFailed(TransientError):
@@ -238,9 +245,16 @@ class Held(Postponed):
 
 
 class SendPostponed(Postponed):
-    """A provider that was asked to send cannot do it now, and it is certain that nothing left."""
+    """A provider that was asked to send cannot do it now, and it is certain that nothing left.
+
+    `refusal` is as in SendFailed.
+    """
 
     reason = "send_postponed"
+
+    def __init__(self, message: str, *, after_ms: int, refusal: dict[str, Any] | None = None) -> None:
+        super().__init__(message, after_ms=after_ms)
+        self.refusal = refusal
 
 
 class Unclaimed(Postponed):

@@ -40,7 +40,8 @@ class History(BaseModel):
     is a new one to the broker, which then no longer knows. `unclaimed`: the message may be sent though Redis could not
     note its claim; a copy that comes back with it may have been sent. `held_claims` are those that it may still hold in
     Redis though nothing left under them. `receipt` is the outcome of a send whose statuses
-    are not published yet, as `models.receipts` has it. `internal_errors` counts our own bugs, and `worker_losses`
+    are not published yet, as `models.receipts` has it. `refusal` is the error, in the Cloud API's form, with which
+    WhatsApp did not take the message at the last try. `internal_errors` counts our own bugs, and `worker_losses`
     the processes that ended while they had this job and nothing else. The aliases are the names in stored jobs.
     """
 
@@ -57,6 +58,7 @@ class History(BaseModel):
     unclaimed: bool = False
     held_claims: tuple[str, ...] = ()
     receipt: dict[str, Any] | None = None
+    refusal: dict[str, Any] | None = None
 
     def with_attempt(self, attempt: Attempt) -> History:
         """The history after one more try."""
@@ -71,7 +73,7 @@ class History(BaseModel):
     def next_replay(self) -> History:
         """The history of a replay: a new budget, the old attempts still there to read. What was sent stays sent."""
         fresh = {"tries": 0, "redelivered": False, "internal_errors": 0, "worker_losses": 0, "unclaimed": False}
-        return self.model_copy(update={"replay_count": self.replay_count + 1, **fresh})
+        return self.model_copy(update={"replay_count": self.replay_count + 1, "refusal": None, **fresh})
 
 
 def redirected_to(address: str) -> str:

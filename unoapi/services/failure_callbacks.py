@@ -47,9 +47,12 @@ def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
     """The jobs that follow from one that was given up. Nothing follows from what a report itself caused."""
     if isinstance(job, SendMessage) and history.receipt is not None:  # sent, though its statuses could not be made
         return status_envelopes(job, Receipt.model_validate(history.receipt), sessions=sessions)
-    if isinstance(job, MessageJob):  # who has a removed number now never sent it
-        anothers = reason == NumberRemoved.reason
-        return [] if anothers else [failed_envelope(job, reason=reason, error=error, sessions=sessions)]
+    if isinstance(job, MessageJob):
+        return (
+            []  # who has it now never sent it
+            if reason == NumberRemoved.reason
+            else [failed_envelope(job, reason=reason, error=error, refusal=history.refusal, sessions=sessions)]
+        )
     if isinstance(job, SaveMedia):
         return [Envelope(without_media(job))]  # no message is lost for a picture
     if isinstance(job, ConvertAudio):

@@ -10,6 +10,8 @@ from unoapi.errors import (
     BrokerUnavailable,
     PermanentError,
     Postponed,
+    SendFailed,
+    SendPostponed,
     StoreUnavailable,
     TooOld,
     TransientError,
@@ -92,6 +94,8 @@ def with_failure(history: History, error: BaseException) -> History:
     """The history after this error. A bug counts as an attempt, too; a wait without a request does not."""
     if isinstance(error, Unclaimed):
         history = history.model_copy(update={"unclaimed": True})
+    if isinstance(error, (SendFailed, SendPostponed)):
+        history = history.model_copy(update={"refusal": error.refusal})
     if isinstance(error, TransientError) and error.held_claim:
         history = history.with_held_claim(error.held_claim)
     attempt: Attempt | None = getattr(error, "attempt", None)

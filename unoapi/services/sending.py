@@ -47,6 +47,8 @@ UNKNOWN_WAIT_MS, LONGEST_UNKNOWN_WAIT_MS = 1000, 60_000
 """A command on a message of ours that is not known waits so long at first, then ever longer: it may not have left."""
 UPLOAD_FAILED = 131053
 """Meta's code for a file that could not be had from its address."""
+REFUSED_TO_THE_END = frozenset({SendFailed.reason, TooOld.reason})
+"""Why a message was given up that WhatsApp may have refused each time, with an error of its own."""
 TRACKER = "biz_opaque_callback_data"
 """The client's own mark on a message, which comes back in its statuses."""
 
@@ -317,12 +319,16 @@ def _why(error: dict[str, Any]) -> str:
     return ": ".join(filter(None, (f"{error.get('code', '')} {error.get('title', '')}".strip(), details)))
 
 
-def failed_envelope(job: MessageJob, *, reason: str, error: str, sessions: SessionStore) -> Envelope:
-    """The `failed` status of a message that was given up."""
+def failed_envelope(
+    job: MessageJob, *, reason: str, error: str, sessions: SessionStore, refusal: dict[str, Any] | None = None
+) -> Envelope:
+    """The `failed` status of a message that was given up, with WhatsApp's own error if it gave one at the last try."""
     if reason == OutcomeUnknown.reason:
         failure = error_object(131000, "Outcome unknown", f"{error}. It is not sent again by itself.")
     elif isinstance(job, FetchFiles):
         failure = error_object(UPLOAD_FAILED, "Media upload error", error)
+    elif refusal is not None and reason in REFUSED_TO_THE_END:
+        failure = refusal
     else:
         failure = error_object(131000, "Message not sent", error)
     message = read_document(job.body)

@@ -16,7 +16,7 @@ from unoapi.errors import (
     Unanswered,
 )
 from unoapi.models.attempts import redirected_to
-from unoapi.models.cloud_api.events import serialise
+from unoapi.models.cloud_api.events import error_object, serialise
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.strict_json import read_answer
 from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error
@@ -152,10 +152,12 @@ def _refuse(answer: HttpAnswer, phone: str) -> None:
     if answer.redirect:
         details = f"webhookForward.url answered with {redirected_to(answer.redirect)}."
         raise MessageRejected("Not registered at Meta", code=NOT_REGISTERED, details=details)
+    refusal = error_object(error.code, error.title, error.details)
     if answer.retry_after_s and (answer.status == TOO_MANY or error.code in RATE_LIMITS):
-        raise SendPostponed(f"Meta asks for a pause ({error.code})", after_ms=answer.retry_after_s * 1000)
+        after_ms = answer.retry_after_s * 1000
+        raise SendPostponed(f"Meta asks for a pause ({error.code})", after_ms=after_ms, refusal=refusal)
     if answer.status >= SERVER_ERROR or answer.status == TOO_MANY or error.is_temporary:
-        raise SendFailed(f"Meta answered HTTP {answer.status} ({error.code})")
+        raise SendFailed(f"Meta answered HTTP {answer.status} ({error.code})", refusal=refusal)
     if answer.status == UNAUTHORISED or error.code == 190:  # noqa: PLR2004 (an access token that is no good)
         log.error("meta_refuses_the_token", phone=phone, hint="renew webhookForward.token of the session")
     raise MessageRejected(error.title, code=error.code, details=error.details)
