@@ -22,6 +22,8 @@ USUAL = {
 """Types under other names: Meta takes none of them, and phones show nothing of what is announced so."""
 ZIP, OLE, PAGE, SVG = "application/zip", "application/x-ole-storage", "text/html", "image/svg+xml"
 OPUS = "audio/ogg; codecs=opus"
+OGG = ("audio/ogg", "application/ogg", "audio/opus")
+"""How programs call it."""
 STARTS = {
     b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"GIF8": "image/gif", b"ID3": "audio/mpeg",
     b"#!AMR": "audio/amr", b"fLaC": "audio/flac", b"%PDF-": "application/pdf", b"PK\x03\x04": ZIP,
@@ -158,11 +160,15 @@ def known_type(head: bytes, *, served: str, name: str, kind: str = "") -> str:
 
 
 def declared_type(said: str, head: bytes, *, name: str) -> str:
-    """The media type of a file that a client uploads as `said`: its usual name, and no text for other bytes."""
+    """The media type of a file that a client uploads as `said`: its usual name, and no text for other bytes.
+
+    Opus is named with its codec: Meta takes no other sound in ogg.
+    """
     if said in VAGUE:
         return known_type(head, served="", name=name)
-    content = type_of_content(head) if said == "text/plain" else ""
-    return content if content not in ("", PAGE) else USUAL.get(said, said)
+    content = type_of_content(head) if said in ("text/plain", *OGG) else ""
+    told = content == OPUS if said in OGG else content not in ("", PAGE)
+    return content if told else USUAL.get(said, said)
 
 
 def received_type(said: str, head: bytes, *, served: str = "", name: str, kind: str) -> str:
