@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -164,6 +165,35 @@ def test_a_sent_message_goes_to_the_webhooks_that_want_such_and_no_other() -> No
     assert value["contacts"][0]["wa_id"] == CONTACT
     assert value["messages"][0]["from"] == PHONE
     assert value["messages"][0]["text"] == {"body": "hello"}
+
+
+@pytest.mark.parametrize(
+    ("to", "message", "told"),
+    [
+        (CONTACT, {"type": "text", "text": {"body": "yes"}, "context": {"message_id": "3EB0Q"}},
+         {"type": "text", "text": {"body": "yes"}, "context": {"message_id": "3EB0Q", "id": "3EB0Q"}}),
+        (CONTACT, {"type": "message_edit", "text": {"body": "new"}, "context": {"id": "wamid.0"}},
+         {"type": "text", "text": {"body": "new"}, "context": {"message_id": "wamid.0", "id": "wamid.0"},
+          "message_type": "message_edit"}),
+        (CONTACT, {"type": "text", "text": {"body": "yes"}, "context": None},
+         {"type": "text", "text": {"body": "yes"}}),
+        (GROUP, {"type": "text", "text": {"body": "all"}},
+         {"group_id": GROUP, "type": "text", "text": {"body": "all"}}),
+        ("status@broadcast", {"type": "text", "text": {"body": "all"}}, {"type": "text", "text": {"body": "all"}}),
+    ],
+    ids=["an answer", "an edit", "no answer", "in a group", "a status post"],
+)  # fmt: skip
+def test_a_sent_message_says_what_it_is_about_and_where_it_stands(
+    to: str, message: dict[str, Any], told: dict[str, Any]
+) -> None:
+    sessions = MemorySessions(make_session(make_webhook(sendNewMessages=True)))
+    job = make_send(body=json.dumps({"to": to, **message}))
+
+    (envelope,) = new_message_envelopes(job, Receipt(recipient=to, at_ms=1000), sessions=sessions)
+
+    value = EventContent.of(getattr(envelope.job, "body", ""), kind="message").value
+    assert value["messages"] == [{"from": PHONE, "id": "wamid.1", "timestamp": "1", **told}]
+    assert value["contacts"][0].get("group_id") == told.get("group_id")
 
 
 def test_a_message_that_was_refused_is_no_new_message() -> None:

@@ -23,6 +23,7 @@ from unoapi.models.cloud_api.events import error_object, message_event, read_doc
 from unoapi.models.identity import GROUP, Identity
 from unoapi.models.jobs import Envelope, FetchFiles, MessageJob, RunCommand, SendMessage, now_ms
 from unoapi.models.message_keys import OWN_IDS
+from unoapi.models.phones import STATUS_POSTS
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.trace import TraceEntry
 from unoapi.services.message_parsing import command_of, message_of
@@ -51,6 +52,9 @@ REFUSED_TO_THE_END = frozenset({SendFailed.reason, TooOld.reason})
 """Why a message was given up that WhatsApp may have refused each time, with an error of its own."""
 TRACKER = "biz_opaque_callback_data"
 """The client's own mark on a message, which comes back in its statuses."""
+EDIT = "message_edit"
+SHOWN_AS = {EDIT: "text"}
+"""The types of messages whose object has another name."""
 
 
 def send(  # noqa: PLR0913 (collaborators)
@@ -283,7 +287,7 @@ def receiver(message: dict[str, Any], receipt: Receipt | None = None) -> Identit
 def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Envelope]:
     """The event of a sent message itself, for the webhooks that want such (`sendNewMessages`)."""
     message = read_document(job.body)
-    kind = str(message.get("type") or "text")
+    kind = SHOWN_AS.get(str(message.get("type")), str(message.get("type") or "text"))
     if not job.notify_on_failure or kind not in message or any(update.error for update in receipt.statuses):
         return []
     try:
@@ -295,14 +299,25 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
     content = message[kind]
     if isinstance(content, dict):
         content = {name: value for name, value in content.items() if name not in PREPARED}
-    sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), "type": kind, kind: content}
-    event = message_event(job.phone, sent, contacts=[receiver(message, receipt).as_contact()])
+    recipient = receiver(message, receipt)
+    group = {"group_id": recipient.chat} if recipient.chat and recipient.chat != STATUS_POSTS else {}
+    sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), **group}
+    sent |= {"type": kind, kind: content, **_about(message)}
+    event = message_event(job.phone, sent, contacts=[recipient.as_contact() | group])
     job_of_event = to_fan_out(event, phone=job.phone, sessions=sessions)
     return (
         [Envelope(job_of_event.model_copy(update={"webhook_ids": wanting}))]
         if job_of_event.webhook_ids is not None
         else []
     )
+
+
+def _about(message: dict[str, Any]) -> dict[str, Any]:
+    """The fields by which a sent message says that it answers to another one, or is one anew: as in received ones."""
+    context = message.get("context")
+    quoted = (context.get("message_id") or context.get("id")) if isinstance(context, dict) else None
+    marks = {"message_type": EDIT} if message.get("type") == EDIT else {}
+    return ({"context": {"message_id": quoted, "id": quoted}} if quoted else {}) | marks
 
 
 def trace(job: MessageJob, receipt: Receipt) -> list[TraceEntry]:
