@@ -482,7 +482,61 @@ def test_c8_a_first_template_leaves_the_others(api: Api) -> None:
     assert names() == before - {"hello"}
 
 
-@pytest.mark.parametrize("status", ["APPROVED", "approved", '["APPROVED"]', '["PENDING", "APPROVED"]'])
+def test_field_report_67_a_change_takes_nothing_that_it_leaves_empty(api: Api) -> None:
+    template_id = make_template(api)
+    change = {"category": "MARKETING", "components": None, "parameter_format": ""}
+
+    document(ask(api, "POST", f"/v21.0/{template_id}", json=change))
+
+    shown = document(ask(api, "GET", f"/v21.0/{template_id}"))
+    assert (shown["category"], shown["components"][0]["text"]) == ("MARKETING", "x")
+
+
+@pytest.mark.parametrize(("words", "form"), [("Oi {{nome}}", "NAMED"), ("Oi {{1}}", "POSITIONAL")])
+def test_field_report_67_the_form_of_the_placeholders_is_that_of_the_new_words(api: Api, words: str, form: str) -> None:
+    template_id = make_template(api)
+    for text in ("Oi {{1}}", "Oi {{outro}}", words):
+        change = {"components": [{"type": "BODY", "text": text}]}
+        document(ask(api, "POST", f"/v21.0/{template_id}", json=change))
+
+    assert document(ask(api, "GET", f"/v21.0/{template_id}"))["parameter_format"] == form
+
+
+@pytest.mark.parametrize("ids", ["{0}", "[{0}]", '["{0}", "{1}"]', "{0},{1}"])
+@pytest.mark.parametrize("way", ["params", "json"])
+def test_field_report_68_templates_are_deleted_by_their_ids(api: Api, ids: str, way: str) -> None:
+    made = [make_template(api, name) for name in ("csat", "csat_2")]
+    asked: dict[str, Any] = {way: {"hsm_ids": ids.format(*made)}}
+    gone: dict[str, Any] = {way: {"hsm_id": made[0]}}
+
+    assert document(ask(api, "DELETE", f"{V}/message_templates", **asked))["success"] is True
+
+    left = {one["id"] for one in document(ask(api, "GET", f"{V}/message_templates"))["data"]}
+    assert left & set(made) == {one for one in made if one not in asked[way]["hsm_ids"]}
+    assert ask(api, "DELETE", f"{V}/message_templates", **gone).status_code == 404
+
+
+@pytest.mark.parametrize("asked", [{"language": "en-US"}, {"language": "en_us"}, {"language": '["EN-us", "pt_BR"]'}])
+def test_field_report_68_a_language_is_found_in_each_of_its_spellings(api: Api, asked: dict[str, str]) -> None:
+    body = {"name": "greeting", "language": "en_US", "components": [{"type": "BODY", "text": "x"}]}
+    document(ask(api, "POST", f"{V}/message_templates", json=body))
+
+    listed = document(ask(api, "GET", f"{V}/message_templates", params={"name": "greeting", **asked}))
+
+    assert [one["language"] for one in listed["data"]] == ["en_US"]
+
+
+@pytest.mark.parametrize("limit", ["", "1000", "5000"])
+def test_field_report_68_a_page_may_be_asked_for_without_a_number_or_with_a_large_one(api: Api, limit: str) -> None:
+    listed = document(ask(api, "GET", f"{V}/message_templates", params={"limit": limit, "after": ""}))
+
+    assert listed["data"]
+    assert ask(api, "GET", f"{V}/message_templates", params={"limit": "0"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "status", ["APPROVED", "approved", '["APPROVED"]', '["PENDING", "APPROVED"]', "PENDING,APPROVED"]
+)
 def test_c8_templates_are_listed_by_one_value_or_several(api: Api, status: str) -> None:
     listed = document(ask(api, "GET", f"{V}/message_templates", params={"status": status}))
 

@@ -113,6 +113,29 @@ def test_field_report_66_the_next_page_is_metas_too(api: Api, graph: Graph) -> N
     assert only(graph).path == f"{TEMPLATES}?after=A"
 
 
+@pytest.mark.parametrize(
+    ("asked", "query"),
+    [
+        ({}, "limit=250"),
+        ({"limit": "5"}, "limit=5"),
+        ({"name": "n"}, "name=n&limit=250"),
+        ({"before": "B"}, "before=B"),
+    ],
+)
+def test_field_report_66_who_cannot_follow_to_the_next_page_gets_a_long_one(
+    api: Api, graph: Graph, asked: dict[str, str], query: str
+) -> None:
+    ask(api, "GET", f"{NUMBER}/message_templates", token=None, params={**asked, "access_token": TOKEN})
+
+    assert only(graph).path == f"{TEMPLATES}?{query}"
+
+
+def test_field_report_66_who_can_follow_gets_metas_own_page(api: Api, graph: Graph) -> None:
+    ask(api, "GET", f"{NUMBER}/message_templates")
+
+    assert only(graph).path == TEMPLATES
+
+
 def test_field_report_66_a_template_is_created_at_meta(api: Api, graph: Graph) -> None:
     template = {"name": "n", "language": "pt_BR", "category": "UTILITY", "components": [{"type": "BODY", "text": "x"}]}
     graph.replies[f"POST {TEMPLATES}"] = (200, {"id": "9", "status": "PENDING", "category": "UTILITY"})

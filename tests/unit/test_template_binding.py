@@ -199,8 +199,9 @@ def test_field_reports_59_and_65_the_whole_template_is_shown(
     assert on_the_phone(stored, *components) == (words, file)
 
 
-def test_the_payload_of_a_quick_reply_comes_back_as_its_id() -> None:
-    asked = [button("1", "quick_reply", type="payload", payload="no-7")]
+@pytest.mark.parametrize("beside", [{}, {"text": None}, {"text": ""}])
+def test_the_payload_of_a_quick_reply_comes_back_as_its_id(beside: dict[str, Any]) -> None:
+    asked = [button("1", "quick_reply", type="payload", payload="no-7", **beside)]
     bound = bind(
         template(body("Shall we?"), buttons(*QUICK)), Template.model_validate({"name": "t", "components": asked})
     )

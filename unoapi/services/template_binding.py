@@ -342,7 +342,7 @@ def _by_name(names: Sequence[str], given: Sequence[Stored], place: str) -> dict[
 def _value(parameter: Stored, place: str) -> str:
     """The text of a value; of an amount or a date what the client says for those who cannot format it."""
     kind = str(parameter.get("type") or "text").lower()
-    value = parameter.get("text", parameter.get("payload"))
+    value = parameter.get("payload") if parameter.get("text") in (None, "") else parameter["text"]
     if kind in ("currency", "date_time"):
         content = parameter.get(kind)
         value = content.get("fallback_value") or _amount(content) if isinstance(content, Mapping) else None

@@ -42,7 +42,7 @@ from unoapi.models.cloud_api.templates import (
 from unoapi.services.template_binding import bind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from unoapi.models.cloud_api.messages import OutboundMessage, Template
 
@@ -123,12 +123,12 @@ def save(phone: str, stored: Sequence[Stored] | None, change: Stored) -> tuple[l
     """
     StoredTemplate.model_validate(change)
     template = {key: value for key, value in change.items() if key != "messaging_product"}
-    own_id = template_id(phone, template)
+    own_id, own_language = template_id(phone, template), plain_language(_language(template))
     others = [
         other
         for other in stored or []
         if template_id(phone, other) != own_id
-        and (other.get("name"), _plain(_language(other))) != (template["name"], _plain(_language(template)))
+        and (other.get("name"), plain_language(_language(other))) != (template["name"], own_language)
     ]
     if len(others) >= MAX_TEMPLATES:
         details = f"A number has at most {MAX_TEMPLATES} templates: delete one first."
@@ -139,14 +139,15 @@ def save(phone: str, stored: Sequence[Stored] | None, change: Stored) -> tuple[l
     return [*others, template], template
 
 
-def delete(phone: str, stored: Sequence[Stored], id_or_name: str, *, template_id_too: str = "") -> list[Stored]:
-    """All templates but those of this id or name. Raises RequestError when there is none."""
+def delete(phone: str, stored: Sequence[Stored], id_or_name: str, *, ids: Collection[str] = ()) -> list[Stored]:
+    """All templates but those of this id or name, or, of any name or that one, of these `ids`.
+
+    Raises RequestError when there is none.
+    """
 
     def is_meant(template: Stored) -> bool:
-        own = template_id(phone, template)
-        if template_id_too:
-            return own == template_id_too and template.get("name") == id_or_name
-        return id_or_name in (own, str(template.get("name")))
+        own, name = template_id(phone, template), str(template.get("name"))
+        return own in ids and id_or_name in ("", name) if ids else id_or_name in (own, name)
 
     rest = [template for template in stored if not is_meant(template)]
     if len(rest) == len(stored):
@@ -165,8 +166,8 @@ def find(templates: Sequence[Stored], name: str, language: str = "") -> Stored:
     if not named:
         details = f"There is no template {name[:100]!r}: save it first, or list message_templates."
         raise RequestError("Template name does not exist in the translation", code=132001, status=404, details=details)
-    asked = _plain(language)
-    fitting = [template for template in named if asked in ("", _plain(_language(template)))]
+    asked = plain_language(language)
+    fitting = [template for template in named if asked in ("", plain_language(_language(template)))]
     found = fitting or [template for template in named if not template.get("language") or _is_default(template)]
     if not found:
         there = ", ".join(sorted(_language(template) for template in named)[:20])
@@ -184,7 +185,8 @@ def _is_default(template: Stored) -> bool:
     )
 
 
-def _plain(language: str) -> str:
+def plain_language(language: str) -> str:
+    """A language in one of the spellings that it may have: `pt-BR` is `pt_BR`."""
     return language.replace("-", "_").lower()
 
 

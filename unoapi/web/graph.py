@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from flask import request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from unoapi.web.request_body import json_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,15 +44,33 @@ class Page(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    limit: int = Field(default=MAX_PAGE, ge=1, le=MAX_PAGE)
+    limit: int = Field(default=MAX_PAGE, ge=1, description=f"At most {MAX_PAGE}: of more than that there are pages.")
     after: str = Field(default="", max_length=200)
     before: str = Field(default="", max_length=200)
+
+    @field_validator("limit", mode="before")
+    @classmethod
+    def _usual_limit(cls, value: object) -> object:
+        return MAX_PAGE if value == "" else value
+
+    @field_validator("limit")
+    @classmethod
+    def _of_one_page(cls, value: int) -> int:
+        return min(value, MAX_PAGE)
 
 
 def asked_fields() -> list[str]:
     """The names in `fields=`; what follows a name in brackets does not matter."""
     text = request.args.get("fields", "")[:2000]
     return [name.strip() for name in INNER.sub("", text).split(",") if name.strip()]
+
+
+def listed(name: str, written: str) -> list[Any]:
+    """A list as Graph takes one in a query: JSON, or with commas. Raises RequestError."""
+    if not written.startswith("["):
+        return [part.strip() for part in written.split(",") if part.strip()]
+    found: list[Any] = json_of(written, name=name)
+    return found
 
 
 def page(items: list[dict[str, Any]]) -> dict[str, Any]:

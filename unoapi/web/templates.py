@@ -12,10 +12,10 @@ from unoapi.services import templates
 from unoapi.services.sessions import chosen
 from unoapi.web.auth import opened_sessions, session_token
 from unoapi.web.errors import not_found
-from unoapi.web.graph import Page, asked_fields, page
+from unoapi.web.graph import Page, asked_fields, listed, page
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import forward
-from unoapi.web.request_body import json_of, parameters
+from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ AT_META = "message_templates"
 MAX_SEARCHED = 100
 EDITABLE = frozenset({"category", "components", "message_send_ttl_seconds", "parameter_format"})
 FILTERS = ("name", "language", "status", "category")
+PAGING = frozenset({"limit", "after", "before"})
+PAGE_AT_META = "250"
+"""As many templates as Meta lets an account have that is not verified."""
 
 
 def ensure_bindable(phone: str, named: Template) -> None:
@@ -58,9 +61,22 @@ def _shown(phone: str) -> list[dict[str, Any]]:
 
 
 def _choices(name: str, written: str) -> list[str]:
-    """What a filter lets through, in small letters: one value, or a list as JSON, as Graph's own clients send it."""
-    listed = json_of(written, name=name) if written.startswith("[") else [written]
-    return [str(choice).lower() for choice in listed]
+    """What a filter lets through: one value, or a list as JSON, as Graph's own clients send it."""
+    return [_compared(name, choice) for choice in listed(name, written)]
+
+
+def _compared(name: str, value: Any) -> str:
+    text = str(value)
+    return templates.plain_language(text) if name == "language" else text.lower()
+
+
+def _long_page() -> dict[str, str]:
+    """As many templates at once as Meta gives, for who asks with the token in the query and for no page.
+
+    The address of the next page has no token, and Chatwoot sends none beside it: it would have Meta's first 25 alone.
+    """
+    asked = request.args
+    return {"limit": PAGE_AT_META} if asked.get("access_token") and not PAGING & asked.keys() else {}
 
 
 @routes.get("/<version>/<node:phone>/message_templates")
@@ -70,13 +86,13 @@ def _choices(name: str, written: str) -> list[str]:
 def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """The templates, with `fields`, `limit`, `after`, `before`, `summary` and by name, language, status, category."""
     if (session := _at_meta(phone)) is not None:
-        return forward(session, AT_META)
+        return forward(session, AT_META, **_long_page())
     everything = _shown(phone)
     wanted = {key: _choices(key, request.args[key]) for key in FILTERS if request.args.get(key)}
     matching = [
         template
         for template in everything
-        if all(str(template.get(key)).lower() in choices for key, choices in wanted.items())
+        if all(_compared(key, template.get(key)) in choices for key, choices in wanted.items())
     ]
     answer = page(matching)
     fields = asked_fields()
@@ -150,10 +166,20 @@ def edit(phone: str, template: dict[str, Any]) -> ResponseReturnValue:
     """Change what the request names of a template, as Graph does at the template's own id."""
     wanted = parameters(StoredTemplate)
     uno = parts()
-    change = {**template, **{name: value for name, value in wanted.items() if name in EDITABLE}}
+    named = {name: value for name, value in wanted.items() if name in EDITABLE and value not in (None, "")}
+    if "components" in named:  # in whose words the form of the placeholders is seen
+        template = {name: value for name, value in template.items() if name != "parameter_format"}
+    change = {**template, **named}
     everything, _ = templates.save(phone, _shown(phone), change)
     uno.templates.put(phone, everything)
     return jsonify(success=True)
+
+
+def _ids_in(asked: dict[str, Any]) -> set[str]:
+    """The ids of the templates that are to be deleted."""
+    given = asked.get("hsm_ids") or []
+    several = given if isinstance(given, list) else listed("hsm_ids", str(given))
+    return {str(one) for one in (*several, asked.get("hsm_id")) if one not in (None, "")}
 
 
 @routes.delete("/<version>/<node:phone>/message_templates")
@@ -161,17 +187,17 @@ def edit(phone: str, template: dict[str, Any]) -> ResponseReturnValue:
 @routes.delete("/<version>/<node:phone>/templates/<id_or_name>")
 @session_token
 def delete(version: str, phone: str, id_or_name: str = "") -> ResponseReturnValue:  # noqa: ARG001
-    """Delete by id or name in the path, or by `name` and perhaps `hsm_id` in the query or the body."""
+    """Delete by id or name in the path, or by `name`, `hsm_id`, both or `hsm_ids` in the query or the body."""
     if (session := _at_meta(phone)) is not None:
         return forward(session, AT_META, **({"name": id_or_name} if id_or_name else {}))
     uno = parts()
     asked = {} if id_or_name else parameters()
-    name = id_or_name or str(asked.get("name", ""))
-    if not name:
-        details = "Name the template: name=…"
+    name = id_or_name or str(asked.get("name") or "")
+    ids = _ids_in(asked)
+    if not name and not ids:
+        details = "Name the template: name=…, hsm_id=… or hsm_ids=…"
         raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
     stored = uno.templates.get(phone)
-    own_id = str(asked.get("hsm_id", ""))
-    rest = templates.delete(phone, _shown(phone) if stored is None else stored, name, template_id_too=own_id)
+    rest = templates.delete(phone, _shown(phone) if stored is None else stored, name, ids=ids)
     uno.templates.put(phone, rest)
     return jsonify(success=True, status="success", data=rest) if id_or_name else jsonify(success=True)
