@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ from unoapi.connector.engines.base import Exit
 from unoapi.connector.engines.simulated import NEW_CHATS_REFUSED
 from unoapi.connector.engines.whatsmeow_errors import classify_connection_error
 from unoapi.connector.session_folder import SessionFolder
-from unoapi.errors import Postponed
-from unoapi.models.connector.events import SessionState
+from unoapi.errors import NoConnector, Postponed
+from unoapi.models.connector.events import STATUS_WORDS, SessionState
 from unoapi.models.jobs import AwaitResult, now_ms
 from unoapi.providers.whatsmeow import session_notices
 from unoapi.providers.whatsmeow.events import overdue
@@ -155,6 +156,58 @@ def test_field_report_93_a_new_chat_that_is_taken_ends_the_restriction(tmp_path:
 
     assert pocket.statuses("wamid.2")[0]["status"] == "sent"
     assert [state["state"] for state in pocket.states()] == ["restricted", "connected"]
+
+
+def test_field_report_93_a_number_that_connects_again_is_restricted_still_and_is_told_so_once(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.1", to=f"{NEW_CHATS_REFUSED}01", **TEXT)
+    pocket.reports("session", state="disconnected")
+
+    pocket.reports("session", state="connected", jid=f"{PHONE}:1@s.whatsapp.net")
+
+    first, _, again = pocket.states()
+    assert (again["state"], again["until"], again["jid"]) == ("restricted", first["until"], f"{PHONE}:1@s.whatsapp.net")
+    assert pocket.connections.details(PHONE)["state"]["state"] == "restricted"
+    assert len([notice for notice in pocket.messages() if "nobody new" in notice["text"]["body"]]) == 1
+
+
+def test_field_report_93_a_restriction_whose_time_is_over_is_no_state(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.1", to=f"{NEW_CHATS_REFUSED}01", **TEXT)
+    pocket.outbox.note("restricted_until", int(time.time()) - 1)
+
+    pocket.reports("session", state="connected")
+
+    assert [state["state"] for state in pocket.states()] == ["restricted", "connected"]
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ({}, "it was not connected yet: scan its QR code"),
+        ({"state": "logged_out", "reason": "the phone removed this device"}, "scan a new QR code"),
+        ({"state": "banned"}, "WhatsApp has banned the number"),
+        ({"state": "stopped"}, "it was disconnected: connect it"),
+        ({"state": "qr"}, "its QR code is not scanned yet"),
+    ],
+)
+def test_a_message_that_waits_for_its_phone_says_why(tmp_path: Path, state: dict[str, Any], why: str) -> None:
+    pocket = Pocket(tmp_path)
+    if state:
+        pocket.reports("session", **state)
+
+    with pytest.raises(NoConnector) as waiting:
+        pocket.provider.ready(PHONE)
+
+    assert f"{waiting.value}".startswith(f"no connector is connected for {PHONE}: ")
+    assert why in f"{waiting.value}"
+    assert state.get("reason", "") in f"{waiting.value}"
+
+
+def test_every_state_without_a_connection_has_words() -> None:
+    away = {state for state, word in STATUS_WORDS.items() if word != "online"} - {"starting", "connecting"}
+
+    assert session_notices.ABSENCES.keys() == away | {""}
 
 
 def test_a_number_writes_first_to_so_many_a_day_and_answers_all(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from unoapi.broker.connector_commands import parse_command
 from unoapi.connector.convert.outbound import CAPTIONED, UNSUPPORTED, media_of, message_of
 from unoapi.connector.media import picture_of
+from unoapi.connector.outbox import RESTRICTED_UNTIL
 from unoapi.connector.waiting_sends import WaitingSends
 from unoapi.errors import (
     EngineUnavailable,
@@ -71,7 +72,7 @@ STILL_MS = 120_000
 """A session that sent nothing for so long does not work its queue off: what is too old by then has expired."""
 RESTRICTED_S, MAX_RESTRICTED_S = 3600, 86_400
 """WhatsApp does not say for how long it refuses new chats: an hour, then twice as long each time, at most a day."""
-RESTRICTED_UNTIL, RESTRICTED_FOR = "restricted_until", "restricted_for"
+RESTRICTED_FOR = "restricted_for"
 NEW_CHATS, NEW_CHATS_DAY = "new_chats", "new_chats_day"
 DAY_S = 86_400
 NEVER_EDITED = frozenset({"audio", "sticker", "location", "contacts", "poll", "buttons", "list"})

@@ -30,6 +30,8 @@ FULL_PAUSE_S = 0.05
 SEND_LOG_AGE_MS = 7 * 86_400_000
 QUOTE_AGE_MS = 30 * 86_400_000
 MAX_QUOTES = 50_000
+RESTRICTED_UNTIL = "restricted_until"
+"""The note of the time, in Unix seconds, until which WhatsApp lets the number write to nobody new."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, payload BLOB NOT NULL,
                                   at_ms INTEGER NOT NULL);

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.broker.dead_letters import ERROR_HEADER, QUEUE_HEADER, REASON_HEADER
 from unoapi.broker.messages import Message, to_message
 from unoapi.connector.engines.base import CONTRACT_EVENT, HISTORY_MARK, EngineEvent, housekeeping_mark
+from unoapi.connector.outbox import RESTRICTED_UNTIL
 from unoapi.errors import BrokerUnavailable, describe, safe_traceback
 from unoapi.models.connector.content import PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
@@ -235,6 +236,8 @@ class OutboxPublisher:
     def _completed(self, event: EngineEvent) -> EngineEvent:
         """The event, with the names of the options that a vote chose; what answers to it repeat is saved."""
         content = event.data.get("content") if event.type == "message" else None
+        if event.type == "session":
+            return self._restricted(event)
         if not isinstance(content, dict):
             if event.type == "undecryptable" and event.data.get("unavailable"):
                 self._request_again(event)
@@ -258,6 +261,13 @@ class OutboxPublisher:
             edited = content.get("target_id") if content["kind"] == "edit" else None
             self._quotes[str(edited or event.data.get("id"))[:512]] = quoted
         return event
+
+    def _restricted(self, event: EngineEvent) -> EngineEvent:
+        """A connection of a number that WhatsApp lets write to nobody new is told as that: it is so after each."""
+        until_s = self._outbox.noted(RESTRICTED_UNTIL) if event.data.get("state") == "connected" else 0
+        if until_s <= time.time():
+            return event
+        return replace(event, data={**event.data, "state": "restricted", "until": until_s, "still": True})
 
     def _request_again(self, event: EngineEvent) -> None:
         """Ask the phone, once, for what only it can show. The event goes on: it is told when nothing comes."""

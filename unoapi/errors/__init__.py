@@ -276,12 +276,12 @@ class SessionUnknown(Postponed):
 
 
 class NoConnector(Postponed):
-    """No connector owns the phone."""
+    """No connector owns the phone. `why` is what is known of that."""
 
     reason = "no_connector"
 
-    def __init__(self, phone: str) -> None:
-        super().__init__(f"no connector is connected for {phone}", after_ms=5_000)
+    def __init__(self, phone: str, why: str = "") -> None:
+        super().__init__(f"no connector is connected for {phone}{f': {why}' if why else ''}", after_ms=5_000)
 
 
 class NobodyAnswers(Postponed):

@@ -192,11 +192,12 @@ class SendResult(Base):
 
 
 class SessionState(Base):
-    """The connection of a session changed."""
+    """The connection of a session changed. `still`: it is connected again, and as `restricted` as before."""
 
     state: STATES
     reason: str = ""
     until: int = 0
+    still: bool = False
     jid: str = ""
     lid: str = ""
     push_name: str = ""

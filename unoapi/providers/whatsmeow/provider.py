@@ -26,6 +26,7 @@ from unoapi.models.phones import is_valid
 from unoapi.models.receipts import Receipt
 from unoapi.providers.whatsmeow.commands import commands_for, marks_for, menu_of
 from unoapi.providers.whatsmeow.menu_answers import end_menu
+from unoapi.providers.whatsmeow.session_notices import absence_of
 from unoapi.services.sending import WAIT_FOR_STORE_MS
 
 if TYPE_CHECKING:
@@ -78,15 +79,16 @@ class WhatsmeowProvider:
         return ""
 
     def ready(self, phone: str) -> None:
-        """Raise NoConnector unless the phone is connected."""
+        """Raise NoConnector, which says why, unless the phone is connected."""
         try:
             status = self._connections.status(phone)
+            why = "" if status == "online" else absence_of(self._connections.details(phone))
         except StoreUnavailable as error:
             raise Postponed(
                 f"whether {phone} is connected cannot be read: {error}", after_ms=WAIT_FOR_STORE_MS
             ) from error
         if status != "online":
-            raise NoConnector(phone)
+            raise NoConnector(phone, why)
 
     def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Put the message on the connector's queue. Raises MessageRejected, SendFailed, SendPostponed."""

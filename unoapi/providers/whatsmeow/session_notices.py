@@ -18,7 +18,7 @@ from unoapi.services.qr_codes import data_url, png
 from unoapi.services.retries import ensure_fresh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from unoapi.models.attempts import Attempt, History
     from unoapi.models.session import Session
@@ -42,6 +42,22 @@ TEXTS = {
     "link_failed": "WhatsApp did not link this device.",
     "restricted": "WhatsApp lets this number write to nobody new for a while; chats that are there go on.",
     "conflict": "Another number than this session's scanned the QR code; it was logged out.",
+}
+ABSENCES = {
+    "": "it was not connected yet: scan its QR code",
+    "qr": "its QR code is not scanned yet",
+    "pairing": "its pairing code is not typed in yet",
+    "stopped": "it was disconnected: connect it",
+    "disconnected": "the connection is lost, and is tried again",
+    "crashed": "the connection is lost, and is tried again",
+    "standby": "too many attempts to connect, the next one comes later",
+    "logged_out": "the phone is not linked any more: scan a new QR code",
+    "replaced": "another program uses its login: connect it when that is closed",
+    "banned": "WhatsApp has banned the number",
+    "outdated": "WhatsApp refuses this version: update the connector",
+    "not_scanned": "nobody scanned its QR code: connect it again",
+    "link_failed": "WhatsApp did not link it: connect it again",
+    "conflict": "another number scanned its QR code: connect it again",
 }
 
 
@@ -105,6 +121,14 @@ def post_state(  # noqa: PLR0913 (collaborators)
     return post(job, url=f"{url}", history=history, sender=sender, bulkhead=bulkhead)
 
 
+def absence_of(details: Mapping[str, Any]) -> str:
+    """Why a number is not connected, in words; `details` as `Connections.details` has them."""
+    state = details.get("state") or {}
+    reason = str(state.get("reason") or "")[:100]
+    why = ABSENCES.get(str(state.get("state") or ""), "")
+    return f"{why} ({reason})" if why and reason else why
+
+
 def text_of(change: ConnectionChange, *, session: Session) -> str | None:
     """What a person reads; none for what nobody needs to know."""
     if isinstance(change, PairingCode):
@@ -113,6 +137,8 @@ def text_of(change: ConnectionChange, *, session: Session) -> str | None:
     if isinstance(change, QrCode):
         of = f" of {change.of}" if change.of else ""
         return f"QR code {change.n}{of} is ready: scan it, or open /session/{session.phone}."
+    if change.still:  # that it is restricted was said
+        change = SessionState(state="connected")
     if change.state in TEXTS and (session.send_connection_status or change.state not in UNIMPORTANT):
         until = datetime.fromtimestamp(change.until, UTC).strftime(" Until %Y-%m-%d %H:%M UTC.") if change.until else ""
         return TEXTS[change.state] + until + (f" ({change.reason[:200]})" if change.reason else "")
