@@ -195,6 +195,34 @@ def test_chatwoot_shows_as_text_what_it_would_drop() -> None:
     assert shaped("chatwoot", make_event(type="reaction", reaction={"message_id": "1", "emoji": ""})) is None
 
 
+@pytest.mark.parametrize("profile", ["chatwoot", "typebot"])
+@pytest.mark.parametrize(
+    "new", [{"type": "text", "text": {"body": "now"}}, {"type": "image", "image": {"id": "1", "caption": "now"}}]
+)
+def test_an_edit_of_metas_is_told_by_what_it_says_now(profile: str, new: dict[str, Any]) -> None:
+    error = {"code": 131052, "title": "x", "error_data": {"details": "not here"}}
+
+    told = message(
+        profile, type="edit", edit={"original_message_id": "wamid.0", "message": new}, text=None, errors=[error]
+    )
+
+    assert (told["type"], told["text"]) == ("text", {"body": "now"})
+    assert told["context"] == {"message_id": "wamid.0", "id": "wamid.0"}
+    assert {"edit", "errors"}.isdisjoint(told)
+
+
+def test_chatwoot_gets_no_empty_message_for_what_only_meta_tells() -> None:
+    items = [{"product_retailer_id": "P1", "quantity": 2, "item_price": 10.5, "currency": "BRL"}]
+
+    order = message("chatwoot", type="order", order={"text": "please", "product_items": items})
+    notice = message("chatwoot", type="system", system={"body": "Ana has another number"})
+
+    assert order["text"] == {"body": "please\n2 x P1 (BRL 10.5)"}
+    assert notice["text"] == {"body": "Ana has another number"}
+    for kind in ("revoke", "pin", "request_welcome", "media_placeholder"):
+        assert shaped("chatwoot", make_event(type=kind)) is None
+
+
 def test_typebot_gets_no_field_that_it_refuses() -> None:
     file = message("typebot", type="image", image={**FILE, "caption": None})
     form = {"type": "nfm_reply", "nfm_reply": {"body": "Sent", "response_json": '{"a": 1}'}}

@@ -26,6 +26,8 @@ LISTS = ("contacts", "messages", "statuses", "errors")
 TYPEBOT_TYPES = frozenset(
     {"text", "button", "interactive", "location", "reaction", "contacts", "unsupported", "system", *FILES}
 )
+NOT_SHOWN = frozenset({"revoke", "pin", "request_welcome", "media_placeholder"})
+"""Types of Meta's in which nobody wrote anything: Chatwoot makes an empty message of each."""
 REPLIES = frozenset({"button_reply", "list_reply"})
 KNOWN_STATUSES = frozenset({"sent", "delivered", "read", "failed"})
 MADE_EVENTS = {"group_create": "created", "group_delete": "deleted"}
@@ -76,6 +78,22 @@ def _make_edit(message: dict[str, Any]) -> None:
     new = {"type": kind, kind: message.pop(kind, {})}
     _without(message, "message_type", "edit_timestamp")
     message |= {"type": "edit", "edit": {"original_message_id": target, "message": new}}
+
+
+def _show_edit(message: dict[str, Any]) -> None:
+    """Show an edit of Meta's as those of phones: by what the message says now."""
+    edit = _as_object(message.get("edit")) if message.get("type") == "edit" else {}
+    new = _as_object(edit.get("message"))
+    kind = str(new.get("type", ""))
+    if not kind or kind not in new:
+        return
+    told = new[kind]
+    if kind in FILES:  # its caption alone is new
+        kind, told = "text", {"body": str(_as_object(told).get("caption") or "")}
+    target = edit.get("original_message_id", "")
+    _without(message, "edit", "errors")
+    message |= {"type": kind, kind: told, "context": {"message_id": target, "id": target}}
+    message["message_type"] = "message_edit"
 
 
 def _revoked(change: dict[str, Any], status: dict[str, Any]) -> dict[str, Any] | None:
@@ -141,7 +159,10 @@ def _chatwoot(change: dict[str, Any], _: str) -> dict[str, Any] | None:
     if any(status.get("status") not in KNOWN_STATUSES for status in _items(value, "statuses")):
         return None
     for message in _items(value, "messages"):
+        _show_edit(message)
         kind = str(message.get("type", ""))
+        if kind in NOT_SHOWN:
+            return None
         if message.get("errors") or kind == "unsupported":
             _make_text(message, _apology(message, kind))
         elif kind == "reaction":
@@ -153,6 +174,8 @@ def _chatwoot(change: dict[str, Any], _: str) -> dict[str, Any] | None:
             message["context"] = {"id": target, "message_id": target}
         elif kind == "interactive" and not REPLIES & _as_object(message.get(kind)).keys():
             _make_text(message, _words_of(_as_object(message.get(kind))))
+        elif kind in ("order", "system"):
+            _make_text(message, _words_of_order(_as_object(message.get(kind))) or f"({kind})")
     return change
 
 
@@ -179,6 +202,7 @@ def _typebot(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
 
 def _typebot_message(message: dict[str, Any], phone: str) -> bool:
     """Change a message for Typebot. False when it has no form for it."""
+    _show_edit(message)
     kind = str(message.get("type", ""))
     if kind not in TYPEBOT_TYPES:
         return False
@@ -218,6 +242,16 @@ def _words_of(interactive: dict[str, Any]) -> str:
     for section in _items(action, "sections"):
         parts += [f"\u25b8 {row.get('title', '')}" for row in _items(section, "rows")]
     return "\n".join(str(part) for part in parts if part) or f"({kind})"
+
+
+def _words_of_order(part: dict[str, Any]) -> str:
+    """The words of an order, with what is ordered, or of a notice of Meta's."""
+    items = [
+        f"{item.get('quantity', 1)} x {item.get('product_retailer_id', '')}"
+        f" ({item.get('currency', '')} {item.get('item_price', '')})"
+        for item in _items(part, "product_items")
+    ]
+    return "\n".join(str(line) for line in (part.get("body"), part.get("text"), *items) if line)
 
 
 def _make_text(message: dict[str, Any], body: str) -> None:
