@@ -9,6 +9,7 @@ import pytest
 from tests.connector.pocket import CHAT, Pocket
 from unoapi.connector.convert.inbound import context_of
 from unoapi.errors import MessageRejected
+from unoapi.services import templates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,12 +57,39 @@ def test_cards_are_their_words_pictures_and_numbered_buttons_and_the_answer_is_o
     assert answer["interactive"]["button_reply"] == {"id": "red", "title": "Take red"}
 
 
-@pytest.mark.parametrize(("mode", "field"), [("text", "conversation"), ("native", "interactiveMessage")])
+@pytest.mark.parametrize(
+    ("mode", "field"), [("text", "conversation"), ("classic", "conversation"), ("native", "interactiveMessage")]
+)
 def test_a_button_to_call_is_one_in_every_mode(tmp_path: Path, mode: str, field: str) -> None:
     sent = Pocket(tmp_path, interactiveMode=mode).send(type="interactive", interactive=CALL)
 
     assert field in sent
     assert "+5511999990000" in str(sent)
+
+
+BUTTONS_OF_A_TEMPLATE = {
+    "name": "order", "language": "pt_BR", "components": [
+        {"type": "BODY", "text": "Your order"},
+        {"type": "BUTTONS", "buttons": [
+            {"type": "QUICK_REPLY", "text": "Thanks"},
+            {"type": "URL", "text": "Track", "url": "https://shop.test/1"},
+            {"type": "PHONE_NUMBER", "text": "Call", "phone_number": "+5511999990000"},
+        ]},
+    ],
+}  # fmt: skip
+
+
+def test_what_a_classic_button_cannot_do_is_a_line_to_tap_on(tmp_path: Path) -> None:
+    phone = Pocket(tmp_path, interactiveMode="classic")
+    phone.provider._rendered = lambda message, _: templates.rendered(message, lambda: [BUTTONS_OF_A_TEMPLATE])
+
+    cards = phone.send("wamid.CARDS", type="interactive", interactive=CARDS)
+    template = phone.send("wamid.TEMPLATE", type="template", template={"name": "order", "language": {"code": "pt_BR"}})
+
+    assert words(cards).splitlines()[-2:] == ["1. Buy: https://shop.test/1", "2. Take red"]
+    assert words(template).splitlines() == [
+        "Your order", "1. Thanks", "2. Track: https://shop.test/1", "3. Call: +5511999990000",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

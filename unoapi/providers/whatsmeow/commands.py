@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from unoapi.models.session import Session
 
     Keys = Callable[[str], MessageKey | None]
+    Mode = Literal["text", "classic", "native"]
 
 UNSUPPORTED, INVALID = 131051, 131009
 CAPTIONED = ("image", "video", "document")
@@ -72,9 +73,16 @@ EVERYBODY = re.compile(r"(?<!\s)\s*+@(?:todos|all)\b", re.IGNORECASE)
 
 
 def commands_for(  # noqa: PLR0913 (what a message depends on)
-    message: OutboundMessage, *, message_id: str, session: Session, keys: Keys, until_ms: int, timer_s: int = 0
+    message: OutboundMessage,
+    *,
+    message_id: str,
+    session: Session,
+    keys: Keys,
+    until_ms: int,
+    timer_s: int = 0,
+    of_template: bool = False,
 ) -> list[ConnectorCommand]:
-    """The commands that a message needs; it disappears after `timer_s`.
+    """The commands that a message needs; it disappears after `timer_s`. `of_template`: it was made from one.
 
     Raises MessageRejected for what cannot be sent.
     """
@@ -100,7 +108,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
             ephemeral_seconds=min(timer_s, MAX_TIMER_S) if is_individual(to) or is_group(to) else 0,
             composing=session.composing_message,
             read_first=session.read_on_reply and not session.read_on_receipt and is_individual(to),
-            interactive_mode=_mode(message, session),
+            interactive_mode=_mode(body, message, session, of_template=of_template),
         )
     except ValidationError:  # fields that Meta does not know, and the connector does
         _refuse(INVALID, "Parameter value is not valid", "The message's object has not the form of its type.")
@@ -267,10 +275,15 @@ def _option(message: OutboundMessage, name: str) -> Any:
     return getattr(message, name, None) or (options.get(name) if isinstance(options, dict) else None)
 
 
-def _mode(message: OutboundMessage, session: Session) -> Literal["text", "classic", "native"]:
-    """How choices are sent. A classic button only answers: one that opens an address is a line with the address."""
-    leads = isinstance(message, InteractiveMessage) and isinstance(message.interactive, UrlLink)
-    return "text" if leads and session.interactive_mode == "classic" else session.interactive_mode
+def _mode(item: content.Content, message: OutboundMessage, session: Session, *, of_template: bool) -> Mode:
+    """How choices are sent. A classic button only answers: what opens an address, calls or is copied is a line.
+
+    But not in a client's own buttons, which are as in the Node version.
+    """
+    as_given = isinstance(message, InteractiveMessage) and isinstance(message.interactive, Buttons) and not of_template
+    leads = isinstance(item, content.Buttons) and any(button.type != "reply" for button in item.buttons)
+    is_hidden = session.interactive_mode == "classic" and leads and not as_given
+    return "text" if is_hidden else session.interactive_mode
 
 
 def _mentions(message: OutboundMessage, item: content.Content, *, own: str) -> tuple[str, ...]:

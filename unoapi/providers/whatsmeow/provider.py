@@ -95,7 +95,7 @@ class WhatsmeowProvider:
         until_ms = now_ms() + self._max_age_s * 1000
         try:
             session = self._sessions.find(phone)
-            shown = self._rendered(message, phone)
+            shown, of_template = self._rendered(message, phone), isinstance(message, TemplateMessage)
             chat = self._chats.find(phone, [message.addressee])
             commands = commands_for(
                 shown,
@@ -104,10 +104,11 @@ class WhatsmeowProvider:
                 keys=lambda about: self._key(phone, about),
                 until_ms=until_ms,
                 timer_s=chat.timer_s if message.ttl is None else message.ttl,  # else as the contact has set the chat
+                of_template=of_template,
             )
             menu = menu_of(shown, message_id=message_id)
             if menu is not None:  # before it leaves: the answer may be there before its result
-                about = {"at_ms": now_ms(), "of_template": isinstance(message, TemplateMessage)}
+                about = {"at_ms": now_ms(), "of_template": of_template}
                 self._chats.remember_menu(phone, message.addressee, menu.model_copy(update=about).after(chat.menu))
             elif not isinstance(shown, EditMessage | PinMessage | ReactionMessage):
                 end_menu(phone, [message.addressee], chats=self._chats, chat=chat)
