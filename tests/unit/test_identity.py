@@ -181,8 +181,21 @@ def test_statuses_of_a_send_to_a_group_have_the_groups_form(to: str, chat: str) 
 
     (envelope,) = event_envelopes(make_send(body=body), sent, sessions=MemorySessions(make_session()), hold_ms=0)
 
-    (status,) = json.loads(envelope.job.body)["entry"][0]["changes"][0]["value"]["statuses"]  # type: ignore[attr-defined]
+    value = json.loads(envelope.job.body)["entry"][0]["changes"][0]["value"]  # type: ignore[attr-defined]
+    (status,), (contact,) = value["statuses"], value["contacts"]
     assert (status["recipient_type"], status["recipient_id"]) == ("group", chat)
+    assert (contact["wa_id"], contact["profile"]["name"]) == ("", chat)
+
+
+@pytest.mark.parametrize("group", [GROUP, "Y2FwaV9ncm91cDox"])
+def test_field_report_100_no_group_stands_where_a_phone_belongs(group: str) -> None:
+    (event,) = events_of(
+        {"statuses": [{"id": "1", "status": "sent", "recipient_id": group, "recipient_type": "group"}]}
+    )
+
+    (contact,) = event.value["contacts"]
+    assert (contact["wa_id"], contact["profile"]["name"]) == ("", group)
+    assert event.content.counterparty(PHONE).key == group
 
 
 @pytest.mark.parametrize("number", [PHONE, "", f"+{PHONE}"])

@@ -94,6 +94,11 @@ class Identity(NamedTuple):
         return self._replace(chat="") if self.chat else self
 
     @property
+    def is_of_group(self) -> bool:
+        """Whether the chat is a group: of phones, or at Meta, where its id is a text without a host."""
+        return bool(self.chat) and (self.chat.endswith("@g.us") or "@" not in self.chat)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What stands for the person, the phone first. Memories know a person by any of them."""
         return tuple(filter(None, (self.phone, self.user_id, self.parent_user_id, other_form(self.phone))))
@@ -159,7 +164,7 @@ class Identity(NamedTuple):
         profile["name"] = next((text for text in (_text(profile, "name"), name, username) if is_visible(text)), plain)
         if username:
             profile["username"] = username
-        wa_id = phone or ("" if user_id or parent else self.chat)
+        wa_id = phone or ("" if user_id or parent or self.is_of_group else self.chat)
         contact = {**given, "profile": profile, "wa_id": wa_id, "user_id": user_id or plain}
         return contact | ({"parent_user_id": parent} if parent else {})
 
@@ -178,7 +183,7 @@ class Identity(NamedTuple):
         """The fields of a status that say whose it is: a person's, or a group's with its member."""
         if not self.chat:
             return {"recipient_id": self.phone} | _optional(recipient_user_id=self.user_id)
-        if not self.chat.endswith("@g.us") and "@" in self.chat:
+        if not self.is_of_group:
             return {"recipient_id": self.chat}
         # Clients look the member up in `contacts` by this id, which there is the plain phone where no other is known.
         member = _optional(
