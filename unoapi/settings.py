@@ -646,6 +646,15 @@ class Settings(BaseSettings):
             raise ValueError("must be origins such as https://panel.example.com, without a path, with commas between")
         return value
 
+    @field_validator(
+        "unoapi_meta_app_secret", "unoapi_meta_app_secret_previous", "unoapi_meta_verify_token",
+        "webhook_forward_token", "webhook_forward_phone_number_id", "webhook_forward_business_account_id",
+        "webhook_token", mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _as_it_was_copied(cls, value: object) -> object:
+        return value.strip(" \t\r\n") if isinstance(value, str) else value
+
     @field_validator("unoapi_auth_token", "unoapi_auth_token_previous", "webhook_token")
     @classmethod
     def _fits_a_header(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:

@@ -267,6 +267,48 @@ def test_meta_sees_exactly_the_template_that_the_client_sent(
     assert only(graph).body == body
 
 
+EMPTY_TEMPLATES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "components": ({"components": None, "namespace": ""}, {}),
+    "a form's components": ({"components": {}}, {}),
+    "no components": ({"components": []}, {"components": []}),
+    "within a component": (
+        {"components": [{"type": "body", "sub_type": None, "index": "", "cards": None, "parameters": [
+            {"type": "text", "text": "a", "image": None, "parameter_name": None}]}]},
+        {"components": [{"type": "body", "parameters": [{"type": "text", "text": "a"}]}]},
+    ),
+    "within a card": (
+        {"components": [{"type": "carousel", "parameters": None, "cards": [{"card_index": 0, "components": [
+            {"type": "button", "sub_type": "quick_reply", "index": 0, "parameters": [
+                {"type": "payload", "payload": "p", "text": None}]}]}]}]},
+        {"components": [{"type": "carousel", "cards": [{"card_index": 0, "components": [
+            {"type": "button", "sub_type": "quick_reply", "index": 0, "parameters": [
+                {"type": "payload", "payload": "p"}]}]}]}]},
+    ),
+    "not within what a flow gets": (
+        {"components": [{"type": "button", "sub_type": "flow", "index": "0", "parameters": [
+            {"type": "action", "action": {"flow_token": "t", "flow_action_data": {"a": None}}}]}]},
+        {"components": [{"type": "button", "sub_type": "flow", "index": "0", "parameters": [
+            {"type": "action", "action": {"flow_token": "t", "flow_action_data": {"a": None}}}]}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("as_text", [False, True], ids=["objects", "a text"])
+@pytest.mark.parametrize(("given", "expected"), EMPTY_TEMPLATES.values(), ids=EMPTY_TEMPLATES.keys())
+def test_meta_gets_nothing_that_the_client_of_a_template_left_empty(
+    api: Api, graph: Graph, given: dict[str, Any], expected: dict[str, Any], as_text: bool
+) -> None:
+    if as_text and isinstance(given["components"], list):
+        given = {**given, "components": json.dumps(given["components"])}
+    body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "template", "template": {**PROMO, **given}}
+
+    answer = ask(api, "POST", f"{NUMBER}/messages", json=body)
+    assert answer.status_code == 200, answer.text
+    provide(api)
+
+    assert only(graph).body["template"] == {**PROMO, **expected}
+
+
 def test_a_type_that_only_meta_knows_is_passed_on(api: Api, graph: Graph) -> None:
     pin = {"messaging_product": "whatsapp", "recipient_type": "group", "to": GROUP, "type": "pin",
            "pin": {"type": "pin", "message_id": "wamid.X", "expiration_days": 7}}  # fmt: skip

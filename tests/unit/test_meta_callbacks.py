@@ -510,6 +510,7 @@ OLD_FORM = "554988887777"
         ("smb_message_echoes", {"message_echoes": [{"id": "1", "from": PHONE, "to": OLD_FORM, "type": "text"}]}),
         ("calls", {"calls": [{"id": "1", "from": OLD_FORM, "to": PHONE, "event": "connect"}]}),
         ("user_preferences", {"user_preferences": [{"wa_id": OLD_FORM, "value": "stop"}]}),
+        ("smb_app_state_sync", {"state_sync": [{"type": "contact", "contact": {"phone_number": OLD_FORM}}]}),
         ("history", {"history": [{"threads": [{"id": OLD_FORM, "messages": [{"id": "1", "from": OLD_FORM}]}]}]}),
     ],
 )  # fmt: skip

@@ -173,6 +173,19 @@ def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SECRET not in settings.model_dump_json()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "UNOAPI_META_APP_SECRET", "UNOAPI_META_APP_SECRET_PREVIOUS", "UNOAPI_META_VERIFY_TOKEN", "WEBHOOK_TOKEN",
+        "WEBHOOK_FORWARD_TOKEN", "WEBHOOK_FORWARD_PHONE_NUMBER_ID", "WEBHOOK_FORWARD_BUSINESS_ACCOUNT_ID",
+    ],
+)  # fmt: skip
+def test_what_was_copied_with_a_secret_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    value = getattr(load(monkeypatch, **{name: f" {SECRET} \n"}), name.lower())
+
+    assert (value if isinstance(value, str) else value.get_secret_value()) == SECRET
+
+
 def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: Any = load(monkeypatch)
 

@@ -25,7 +25,7 @@ ABOUT = {
     "pin": "message_id",
 }
 """Where a message names another one."""
-PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id"})
+PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id", "phone_number"})
 """Where a callback names a person's phone."""
 
 
