@@ -68,6 +68,7 @@ def fetch(self: UnoTask, job: FetchFiles) -> None:
             max_age_s=settings.unoapi_send_max_age,
             voice=settings.convert_audio_message_to_ogg,
             always_voice=settings.send_audio_message_as_ptt,
+            key_in=uno.signed_urls.key_in,
         )
     except MessageRejected as error:
         end_rejected(self, job, error)

@@ -21,6 +21,7 @@ from unoapi.errors import (
     TooOld,
 )
 from unoapi.media.folder import FolderMediaStore
+from unoapi.media.signed_urls import SignedUrls
 from unoapi.models.file_types import type_of_content, why_not
 from unoapi.models.jobs import FetchFiles, PrepareVoice, SendMessage, now_ms
 from unoapi.models.media import ID_PREFIX, MediaFile
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 LINK = "https://files.example.com/a/b%20c.jpg?x=1"
 JPEG = b"\xff\xd8\xff\xe0" + bytes(64)
 MP3 = b"ID3" + bytes(64)
+OWN_LINKS = SignedUrls(base_url="http://localhost:9876", read_key=lambda: "k", former_keys=(), ttl_s=60)
 
 
 class Fetched:
@@ -74,7 +76,12 @@ class Index:
 
 
 def run(
-    tmp_path: Path, files: Files, *, index: Index | None = None, accepted_at_ms: int | None = None, **message: Any
+    tmp_path: Path,
+    files: Files,
+    *,
+    index: Index | MemoryMediaIndex | None = None,
+    accepted_at_ms: int | None = None,
+    **message: Any,
 ) -> SendMessage | PrepareVoice:
     body = json.dumps({"to": CONTACT, "type": next(iter(message)), **message})
     job = FetchFiles(
@@ -84,8 +91,28 @@ def run(
     return fetch(
         job, files=FolderMediaStore(tmp_path), index=index or Index(),  # type: ignore[arg-type] # what is used of it
         downloader=files, bulkhead=Bulkhead(4), timeout_ms=1000, quota=10**9, max_age_s=600, voice=True,
-        always_voice=False,
+        always_voice=False, key_in=OWN_LINKS.key_in,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("query", ["", "?signature=expired"])
+@pytest.mark.parametrize("version", ["v15.0", "v21.0"])
+def test_a_link_to_a_file_of_the_number_itself_is_that_file(tmp_path: Path, version: str, query: str) -> None:
+    index, files = MemoryMediaIndex(), Files(error=FileRefused("localhost is this machine"))
+    own = MediaFile(
+        id=NOBODYS, phone=PHONE, mime_type="application/pdf", filename="a.pdf", key=f"{PHONE}/{NOBODYS}.pdf"
+    )
+    index.write(own)
+    link = f"http://localhost:9876/{version}/download/{own.key}{query}"
+
+    job = run(tmp_path, files, index=index, document={"link": link})
+
+    assert json.loads(job.body)["document"] == {"id": NOBODYS, "filename": "a.pdf"}
+    assert files.asked == []
+    for other in (link.replace(PHONE, "5521977776666"), link.replace(NOBODYS, NOBODYS[::-1]), f"{link[:21]}/a.pdf"):
+        with pytest.raises(MessageRejected):
+            run(tmp_path, files, index=index, document={"link": other})
+    assert len(files.asked) == 3
 
 
 def test_a_file_is_saved_and_its_id_takes_the_place_of_its_address(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
@@ -35,6 +35,14 @@ class SignedUrls:
         except StoreUnavailable:
             signer = self._signer()
         return f"{self._base_url}/v15.0/download/{quote(media.key)}?signature={signer.dumps(media.key)}"
+
+    def key_in(self, url: str) -> str:
+        """The key of the file that one of our URLs leads to, whether it opens it or not; empty for any other."""
+        address = url.strip()
+        if not address.startswith(f"{self._base_url}/"):
+            return ""
+        _, _, key = unquote(urlsplit(address).path).partition("/download/")
+        return key
 
     def opens(self, key: str, signature: str) -> bool:
         """Whether a signature is ours, for this file and not too old. Raises StoreUnavailable: nobody can say."""

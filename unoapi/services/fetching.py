@@ -11,11 +11,19 @@ import tempfile
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from unoapi.errors import FetchFailed, FileRefused, MediaQuotaReached, MessageRejected, Postponed, StoreUnavailable
+from unoapi.errors import (
+    FetchFailed,
+    FileRefused,
+    MediaMissing,
+    MediaQuotaReached,
+    MessageRejected,
+    Postponed,
+    StoreUnavailable,
+)
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
 from unoapi.models.jobs import PrepareVoice, SendMessage, now_ms
-from unoapi.models.media import MAX_BYTES, with_ending
+from unoapi.models.media import FILE_NAME, MAX_BYTES, with_ending
 from unoapi.services import preparation
 from unoapi.services.media import copied, holders, kinds_of_files, pieces_of, save
 from unoapi.services.message_parsing import message_of
@@ -23,6 +31,8 @@ from unoapi.services.retries import ensure_fresh
 from unoapi.services.sending import UPLOAD_FAILED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.models.jobs import FetchFiles
     from unoapi.models.media import MediaFile
@@ -47,9 +57,11 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
     max_age_s: int,
     voice: bool,
     always_voice: bool,
+    key_in: Callable[[str], str] = lambda _: "",
 ) -> SendMessage | PrepareVoice:
     """The message with our ids in the place of its addresses, to be prepared or sent: see `preparation.wanted`.
 
+    `key_in` says which of our own files an address leads to: such a one is not asked for over the network.
     Raises FetchFailed (retry), Postponed (when the file's server asks for it), TooOld, and MessageRejected for a file
     that is not there, or not what it has to be. A file that cannot be saved here stays where it is.
     """
@@ -60,6 +72,9 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
         if not link:
             continue
         try:
+            if (saved := _own(key_in(link), phone=job.phone, index=index)) is not None:
+                _replace(holder, kind, saved)
+                continue
             with bulkhead.taken(link), tempfile.TemporaryFile(prefix="unoapi-fetch-") as file:
                 fetched = downloader.fetch(link, file, limit=MAX_BYTES, timeout_ms=timeout_ms)
                 saved = _saved(job, kind, holder, file, fetched, files=files, index=index, quota=quota)
@@ -69,14 +84,30 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
             raise _rejected(f"{error}") from error
         except FetchFailed as error:
             raise _later(job, error, max_age_s=max_age_s) from error
-        del holder["link"]
-        holder["id"] = saved.id
-        if kind == "document" and saved.filename:
-            holder.setdefault("filename", saved.filename)
+        _replace(holder, kind, saved)
     following = SendMessage.model_validate(job.model_dump() | {"body": serialise(document)})
     if preparation.wanted(message_of(following), for_phone=True, voice=voice, always_voice=always_voice):
         return PrepareVoice.model_validate(following.model_dump())
     return following
+
+
+def _own(key: str, *, phone: str, index: MediaIndex) -> MediaFile | None:
+    """The number's own file behind one of our addresses. Raises StoreUnavailable."""
+    owner, _, file = key.partition("/")
+    if owner != phone or not FILE_NAME.fullmatch(file):
+        return None
+    try:
+        return index.find(file.rpartition(".")[0], phone=phone)
+    except MediaMissing:
+        return None
+
+
+def _replace(holder: dict[str, Any], kind: str, saved: MediaFile) -> None:
+    """Name a file by our id instead of its address."""
+    del holder["link"]
+    holder["id"] = saved.id
+    if kind == "document" and saved.filename:
+        holder.setdefault("filename", saved.filename)
 
 
 def ensure_is(kind: str, file: BinaryIO, *, served: str, name: str) -> str:
