@@ -15,8 +15,17 @@ from tests.support.stack import eventually
 from unoapi.devenv.ports import free_port
 
 SERVERS = {"beam.smp": "rabbitmq_mb", "redis-server": "redis_mb"}
-WITHOUT_EXTRAS = "import sys\nsys.modules['opentelemetry'] = None\n"
-"""redis-py loads it wherever it is: here for the tests, and nowhere `make run` installs."""
+WITHOUT_EXTRAS = """
+import sys
+
+class Missing:
+    def find_spec(self, name, *more):
+        if name in {"cffi", "opentelemetry"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+"""
+"""redis-py and billiard load them wherever they are: here for the tests, and nowhere `make run` installs."""
 HELPERS = ("epmd", "erl_child_setup", "inet_gethost")
 """Of RabbitMQ's."""
 

@@ -177,9 +177,9 @@ def test_a_broker_that_refuses_the_stream_is_said_so_once_and_events_go_their_wa
 ) -> None:
     node, vhost = servers.rabbit, url.rpartition("/")[2]
     assert rabbitmq.stream.bounds() is None
-    node._management("PUT", "users/poor", {"password": "poor", "tags": ""}).raise_for_status()
+    node.manage("PUT", "users/poor", {"password": "poor", "tags": ""})
     rights = {"configure": r"^(?!poor\.events)", "write": ".*", "read": ".*"}
-    node._management("PUT", f"permissions/{vhost}/poor", rights).raise_for_status()
+    node.manage("PUT", f"permissions/{vhost}/poor", rights)
     topology, poor = (
         Topology("poor", events=EventBounds(3600, 20_000_000)),
         f"amqp://poor:poor@{url.rpartition('@')[2]}",

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import redis
-import requests
 
 from tests.support.stack import eventually
 from unoapi.devenv import packages, processes
 from unoapi.devenv.ports import free_port
 from unoapi.devenv.servers import PrivateServers, RabbitNode, RedisNode
+from unoapi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,7 +106,7 @@ class RabbitCluster:
 
     def add_vhost(self, name: str) -> str:
         def added() -> str:
-            with suppress(requests.RequestException):  # a young cluster takes a minute for it, and answers 500 then
+            with suppress(ConfigurationError):  # a young cluster takes a minute for it, and answers 500 then
                 return self.nodes[0].add_vhost(name)
             return ""
 
@@ -320,10 +320,9 @@ class RedisPair:
 def _answer_of(node: ClusterNode, path: str) -> Any:
     """What its management answers, or none."""
     try:
-        answer = node._management("GET", path)
-    except requests.RequestException:
+        return node.manage("GET", path)
+    except ConfigurationError:
         return None
-    return answer.json() if answer.ok else None
 
 
 def _answers(port: int) -> bool:

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-import requests
 
 from unoapi.devenv.welcome import SANDBOX_PHONE, Api, sandbox_token
+from unoapi.http.api_client import HttpAnswer
 from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK
 
 
@@ -21,16 +21,14 @@ class ScriptedApi(Api):
         self._tokens = tokens
         self.registered: list[Any] = []
 
-    def _request(self, method: str, path: str, *, token: str = "", body: object = None) -> requests.Response | None:
-        answer = requests.Response()
-        answer.status_code = 200
+    def _request(self, method: str, path: str, *, token: str = "", body: object = None) -> HttpAnswer | None:
         if path == "/sessions":
-            answer._content = self._numbers.encode()
-        elif method == "POST":
+            return HttpAnswer(200, self._numbers.encode())
+        if method == "POST":
             self.registered.append(body)
         elif token not in self._tokens:
-            answer.status_code = 401
-        return answer
+            return HttpAnswer(401, b"")
+        return HttpAnswer(200, b"")
 
 
 def test_the_first_run_makes_the_session() -> None:

@@ -14,12 +14,11 @@ import secrets
 import socket
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import quote
 
-import requests
-
 from unoapi.devenv import packages, processes
+from unoapi.devenv.loopback import ask
 from unoapi.devenv.packages import find_or_install
 from unoapi.devenv.ports import free_port, is_free
 from unoapi.errors import ConfigurationError
@@ -34,6 +33,8 @@ _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 30.0
 _POLL_S = 0.1
 ANSWER_S = 2.0
+OK = 2
+"""The first digit of a status."""
 METHOD_FRAME = b"\x01"
 """How RabbitMQ's first answer begins."""
 LEAST_ANSWER, PIECE = len(b"+OK\r\n+PONG\r\n"), 4096
@@ -217,9 +218,9 @@ class RabbitNode(_Server):
     def add_vhost(self, name: str) -> str:
         """Make a virtual host unless it exists. Returns its AMQP address."""
         vhost = quote(name, safe="")
-        self._management("PUT", f"vhosts/{vhost}", {}).raise_for_status()
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        self._management("PUT", f"permissions/{vhost}/guest", everything).raise_for_status()
+        self.manage("PUT", f"vhosts/{vhost}", {})
+        self.manage("PUT", f"permissions/{vhost}/guest", everything)
         return f"{self.amqp_url}/{vhost}"
 
     def _launch(self) -> processes.OwnedProcess:
@@ -275,15 +276,19 @@ class RabbitNode(_Server):
 
     def _is_ready(self) -> bool:
         try:
-            logs_in = self._management("GET", "overview").ok
-        except requests.RequestException:
+            self.manage("GET", "overview")
+        except ConfigurationError:
             return False
-        return logs_in and _answer_of(self._ports["amqp"], b"AMQP\0\0\x09\x01").startswith(METHOD_FRAME)
+        return _answer_of(self._ports["amqp"], b"AMQP\0\0\x09\x01").startswith(METHOD_FRAME)
 
-    def _management(self, method: str, path: str, body: object = None) -> requests.Response:
-        with requests.Session() as session:
-            session.trust_env = False  # a proxy for the world is none for loopback
-            return session.request(method, f"{self.management_url}/api/{path}", json=body, timeout=10)
+    def manage(self, method: str, path: str, body: object = None) -> Any:
+        """What the management API answers. Raises ConfigurationError when that is no 2xx."""
+        login = base64.b64encode(f"guest:{self._password}".encode()).decode()
+        headers = (("Authorization", f"Basic {login}"),)
+        answer = ask(method, self._ports["management"], f"/api/{path}", headers=headers, body=body, timeout_s=10)
+        if answer is None or answer.status // 100 != OK:
+            raise ConfigurationError(f"RabbitMQ did not take {method} {path}: {answer or 'no answer'}")
+        return json.loads(answer.body or b"null")
 
 
 def _answer_of(port: int, question: bytes) -> bytes:

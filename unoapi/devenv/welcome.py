@@ -9,12 +9,13 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import requests
-
+from unoapi.devenv.loopback import ask
 from unoapi.models.request_bin import BIN_URL, BIN_WEBHOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from unoapi.http.api_client import HttpAnswer
 
 SANDBOX_PHONE = "5511999990000"
 _CONTACT = "5549988887777"
@@ -28,6 +29,7 @@ class Api:
 
     def __init__(self, port: int, *, token: str, header: str, has_webhook: bool = False) -> None:
         self.address = f"http://127.0.0.1:{port}"
+        self._port = port
         self.header = header
         self.token = token
         self.has_webhook = has_webhook
@@ -60,25 +62,19 @@ class Api:
         """Whether the number is stored, by a person or by an earlier run: it is not registered over."""
         answer = self._request("GET", "/sessions", token=self.token)
         try:
-            numbers = {session.get("display_phone_number") for session in answer.json()["data"]} if answer else set()
+            stored = json.loads(answer.body)["data"] if answer else []
+            numbers = {session.get("display_phone_number") for session in stored}
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
         return SANDBOX_PHONE in numbers
 
     def _status(self, method: str, path: str, *, token: str = "", body: object = None) -> int:
         answer = self._request(method, path, token=token, body=body)
-        return 0 if answer is None else answer.status_code
+        return 0 if answer is None else answer.status
 
-    def _request(self, method: str, path: str, *, token: str = "", body: object = None) -> requests.Response | None:
-        headers = {self.header: f"Bearer {token}"} if token else {}
-        try:
-            with requests.Session() as session:
-                session.trust_env = False  # a proxy for the world is none for loopback
-                return session.request(
-                    method, f"{self.address}{path}", json=body, headers=headers, timeout=_REQUEST_TIMEOUT_S
-                )
-        except requests.RequestException:
-            return None
+    def _request(self, method: str, path: str, *, token: str = "", body: object = None) -> HttpAnswer | None:
+        headers = ((self.header, f"Bearer {token}"),) if token else ()
+        return ask(method, self._port, path, headers=headers, body=body, timeout_s=_REQUEST_TIMEOUT_S)
 
 
 def sandbox_token(api: Api, *, saved: str | None) -> tuple[str | None, str]:
