@@ -47,7 +47,7 @@ def test_a_simulated_number_needs_no_code_and_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("provider", "place"), [("sandbox", "in the sandbox"), ("forwarder", "at Meta")])
-@pytest.mark.parametrize("wish", ["connect", "disconnect", "reload"])
+@pytest.mark.parametrize("wish", ["connect", "disconnect", "reload", "logout"])
 def test_field_report_96_a_number_that_no_connector_has_is_told_that_nothing_was_done(
     wish: str, provider: str, place: str
 ) -> None:
@@ -59,6 +59,15 @@ def test_field_report_96_a_number_that_no_connector_has_is_told_that_nothing_was
         assert (answer.status_code, answer.json()["success"]) == (200, True)
         assert place in answer.json()["warnings"][0]
         assert api.queues.take(COMMANDS) is None
+
+
+@pytest.mark.parametrize("wish", ["connect", "disconnect", "reload", "logout"])
+def test_field_report_96_a_number_that_is_not_registered_is_told_so(api: MemoryApi, wish: str) -> None:
+    answer = api.post(f"/session/5511970000009/{wish}", {})
+
+    assert answer.status_code == 404
+    assert "5511970000009/register first" in answer.json()["error"]["error_data"]["details"]
+    assert api.queues.take(COMMANDS) is None
 
 
 @pytest.mark.parametrize(

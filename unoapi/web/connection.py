@@ -21,6 +21,8 @@ from unoapi.web.schemas import body
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
+    from unoapi.models.session import Session
+
 routes = Blueprint("qr", __name__)
 
 SHOWN = (
@@ -94,7 +96,7 @@ def connect(phone: str, body: ConnectRequest) -> ResponseReturnValue:
 
 def ask_to_connect(phone: str, wish: ConnectRequest) -> None:
     """Publish the command. Raises RequestError, BrokerUnavailable, Postponed."""
-    session = parts().sessions.find(phone)
+    session = _registered(phone)
     method = wish.method or ("code" if session.connection_type == "pairing_code" else "qr")
     number = _number(wish.phone, own=phone) if wish.phone else phone
     publish_command(phone, "session.connect", Connect(method=method, phone=number).model_dump())
@@ -133,15 +135,24 @@ def reload(phone: str) -> ResponseReturnValue:
 @session_token
 def logout(phone: str) -> ResponseReturnValue:
     """Leave the phone's list of devices."""
-    return _sent(phone, "session.logout", {})
+    return _connected_elsewhere(phone) or _sent(phone, "session.logout", {})
 
 
 def _connected_elsewhere(phone: str) -> ResponseReturnValue | None:
     """The answer for a number that no connector connects: nothing is done, and it is said. None for a phone."""
-    place = CONNECTED_ELSEWHERE.get(parts().sessions.find(phone).provider)
+    place = CONNECTED_ELSEWHERE.get(_registered(phone).provider)
     if place is None:
         return None
     return jsonify(success=True, warnings=[f"The number is {place}: no connector connects it, and nothing was done."])
+
+
+def _registered(phone: str) -> Session:
+    """The session. Raises RequestError (404): a connector connects no number that is not stored."""
+    session = parts().sessions.find(phone)
+    if not session.stored:
+        details = f"The number {phone} is not registered: POST /v15.0/{phone}/register first."
+        raise RequestError("Unsupported request: unknown number", code=100, status=404, details=details)
+    return session
 
 
 def _sent(phone: str, what: str, data: dict[str, Any]) -> ResponseReturnValue:
