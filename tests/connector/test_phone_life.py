@@ -380,17 +380,19 @@ def test_the_phone_of_a_lid_is_the_one_that_the_library_has_noted() -> None:
     assert (written.data["sender"]["phone"], written.data["sender"]["lid"]) == ("5511988880001", "111@lid")
 
 
-def test_a_received_mention_is_named_by_its_phone() -> None:
+@pytest.mark.parametrize("phone", ["5549988887777", "554988887777"])
+def test_a_received_mention_is_named_by_its_phone(phone: str) -> None:
     jid = {"User": "5511988880001", "Server": "s.whatsapp.net"}
     info = {"ID": "3EB0", "MessageSource": {"Chat": jid, "Sender": jid}}
-    part = {"text": "ask @24788516941 and @5511", "contextInfo": {"mentionedJID": ["24788516941@lid", "5511@lid"]}}
-    known = {"24788516941@lid": "5549988887777"}
+    mentioned = ["24788516941@lid", "5511@lid", f"{phone}@s.whatsapp.net"]
+    part = {"text": f"ask @24788516941, @{phone} and @5511", "contextInfo": {"mentionedJID": mentioned}}
+    known = {"24788516941@lid": phone}
 
     (written,) = convert_event(
         "Message", {"Info": info, "Message": {"extendedTextMessage": part}}, phone_of=lambda lid: known.get(lid, "")
     )
 
-    assert written.data["content"]["body"] == "ask @5549988887777 and @5511"
+    assert written.data["content"]["body"] == "ask @5549988887777, @5549988887777 and @5511"
 
 
 @pytest.mark.parametrize(

@@ -411,7 +411,8 @@ def test_a_token_that_is_no_text_shuts_nobody_out(api: Api) -> None:
 
 
 def test_contacts_are_checked(api: Api) -> None:
-    body = {"blocking": "no_wait", "contacts": [f"+{CONTACT}", "15550000001", "nobody"], "force_check": True}
+    numbers = [f"+{CONTACT}", "15550000001", "nobody", "", None]
+    body = {"blocking": "no_wait", "contacts": numbers, "force_check": True}
 
     for path in (f"/{SHOP}/contacts", f"{V}/{SHOP}/contacts"):
         assert ask(api, "POST", path, TOKEN, json=body).json() == {
@@ -419,6 +420,8 @@ def test_contacts_are_checked(api: Api) -> None:
                 {"input": f"+{CONTACT}", "status": "valid", "wa_id": CONTACT},
                 {"input": "15550000001", "status": "invalid"},
                 {"input": "nobody", "status": "invalid"},
+                {"input": "", "status": "invalid"},
+                {"input": "", "status": "invalid"},
             ]
         }
 

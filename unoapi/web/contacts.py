@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from flask import Blueprint, current_app, jsonify
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.events import serialise
@@ -32,12 +32,16 @@ def register_waiting(app: Flask, *, threads: int) -> None:
     app.extensions[EXTENSION] = ConcurrencyLimit(of_all, of_one=max(1, of_all // 2), what="look for contacts")
 
 
+NothingIsEmpty = BeforeValidator(lambda value: "" if value is None else value)
+"""An empty cell of a table is no number, and no reason to say nothing of the others."""
+
+
 class ContactsCheck(BaseModel):
     """Numbers to look for; `webhook` gets the answer, too. `blocking` and `force_check` change nothing."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
-    contacts: list[Annotated[str, Field(min_length=1, max_length=128)]] = Field(min_length=1, max_length=1000)
+    contacts: list[Annotated[str, Field(max_length=128), NothingIsEmpty]] = Field(min_length=1, max_length=1000)
     webhook: Annotated[WebUrl | None, EmptyIsAbsent] = None
 
 

@@ -20,7 +20,7 @@ from unoapi.connector.convert.json_fields import (
     text_at,
 )
 from unoapi.connector.engines.base import HISTORY_MARK, EngineEvent, housekeeping_mark
-from unoapi.models.phones import user_of, without_device
+from unoapi.models.phones import with_ninth_digit, without_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,11 +78,12 @@ def _name_mentioned(data: dict[str, Any], phone_of: Callable[[str], str]) -> Non
     content, context = data.get("content"), data.get("context")
     if not isinstance(content, dict) or not isinstance(context, dict):
         return
-    phones = {
-        user_of(mention): phone
-        for mention in context.get("mentions") or []
-        if str(mention).endswith(f"@{LID}") and (phone := phone_of(without_device(str(mention))))
-    }
+    phones = {}
+    for mention in context.get("mentions") or []:
+        address = without_device(str(mention))
+        user, _, server = address.partition("@")
+        if phone := phone_of(address) if server == LID else user if server == USER else "":
+            phones[user] = with_ninth_digit(phone)
     if not phones:
         return
     edited = content.get("content")
