@@ -491,6 +491,26 @@ def test_a_number_at_meta_blocks_there_and_its_webhooks_get_nothing_more(api: Ap
     assert (blocked, api.uno.blacklist.blocked(NUMBER)) == ([CONTACT], [])
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_of_users_whom_meta_blocks_in_part_the_others_go_on_being_heard(api: Api, graph: Graph, status: int) -> None:
+    refused, users = "5511988880009", {"block_users": [{"user": f"+{CONTACT}"}, {"user": "5511988880009"}]}
+    failed = [{"input": refused, "wa_id": refused, "errors": [{"code": 139103, "message": "Internal error"}]}]
+
+    def partly(done: str) -> tuple[int, Any]:
+        lists = {done: [{"input": f"+{CONTACT}", "wa_id": CONTACT}], "failed_users": failed}
+        problems = {"errors": [{"code": 139100, "message": "Failed to block some users"}]} if status != 200 else {}
+        return status, {"messaging_product": "whatsapp", "block_users": lists, **problems}
+
+    graph.replies |= {f"POST {BLOCKING}": partly("added_users"), f"DELETE {BLOCKING}": partly("removed_users")}
+
+    answer = ask(api, "POST", f"{NUMBER}/block_users", json=users)
+    blocked = api.uno.blacklist.blocked(NUMBER)
+    ask(api, "DELETE", f"{NUMBER}/block_users", json=users)
+
+    assert (answer.status_code, answer.json()["block_users"]["failed_users"]) == (status, failed)
+    assert (blocked, api.uno.blacklist.blocked(NUMBER)) == ([CONTACT], [])
+
+
 def test_whom_meta_does_not_block_nobody_blocks(api: Api, graph: Graph) -> None:
     graph.replies[f"POST {BLOCKING}"] = error(139101, "Failed to block users")
 

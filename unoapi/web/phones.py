@@ -26,6 +26,7 @@ from unoapi.web.schemas import schema
 from unoapi.web.uploads import file_of_handle
 
 if TYPE_CHECKING:
+    from flask import Response
     from flask.typing import ResponseReturnValue
 
     from unoapi.models.session import Session
@@ -227,9 +228,14 @@ def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
     users: list[dict[str, Any]] = [
         {"input": name, **_named(number)} for name, number in zip(names, numbers, strict=True)
     ]
+    done = "added_users" if request.method == "POST" else "removed_users"
     at_meta = forward(session, "block_users") if session.provider == "forwarder" else None
-    if at_meta is not None and at_meta.status_code != OK:
-        return at_meta
+    if at_meta is not None:
+        changed = _changed_at_meta(at_meta, done)
+        if changed is not None:
+            numbers = [number for name, number in zip(names, numbers, strict=True) if {name, number} & changed]
+        if not numbers or (changed is None and at_meta.status_code != OK):
+            return at_meta
     provider = uno.providers[session.provider]
     if isinstance(provider, ServesPhones):
         there = [number for number in numbers if is_individual(number) and not is_user_id(number)]
@@ -238,8 +244,18 @@ def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
         uno.blacklist.block(phone, webhook_ids, numbers)
     else:
         uno.blacklist.unblock(phone, webhook_ids, numbers)
-    done = "added_users" if request.method == "POST" else "removed_users"
     return at_meta or jsonify(messaging_product="whatsapp", block_users={done: users})
+
+
+def _changed_at_meta(answer: Response, done: str) -> set[str] | None:
+    """The users whom Meta blocked or unblocked, by all of their names; none at all when its answer has no lists."""
+    document = answer.get_json(silent=True)
+    lists = document.get("block_users") if isinstance(document, dict) else None
+    if not isinstance(lists, dict):
+        return None
+    users = lists.get(done)
+    named = [user for user in users if isinstance(user, dict)] if isinstance(users, list) else []
+    return {f"{name}" for user in named for name in user.values()}
 
 
 def _named(user: str) -> dict[str, str]:
