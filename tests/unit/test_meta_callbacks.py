@@ -501,6 +501,7 @@ OLD_FORM = "554988887777"
     ("field", "value"),
     [
         ("messages", {"messages": [{"id": "1", "from": OLD_FORM, "type": "text", "text": {"body": "oi"}}]}),
+        ("messages", {"messages": [{"id": "1", "from": int(OLD_FORM), "type": "text", "text": {"body": "oi"}}]}),
         ("messages", {"messages": [{"id": "1", "from": "5521977776666", "type": "text",
                                     "context": {"from": OLD_FORM, "id": "2"}}]}),
         ("messages", {"messages": [{"id": "1", "from": OLD_FORM, "type": "system", "system": {"wa_id": OLD_FORM}}]}),

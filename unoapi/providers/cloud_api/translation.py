@@ -83,13 +83,15 @@ def _public(part: Any, *, own: str) -> Any:
         return part
     names = {*PHONES, "id"} if "messages" in part else PHONES  # a chat of the history is named by its phone
     return {
-        name: _public_phone(held, own=own) if name in names and isinstance(held, str) else _public(held, own=own)
+        name: _public_phone(held, own=own) if name in names and type(held) in (str, int) else _public(held, own=own)
         for name, held in part.items()
     }
 
 
-def _public_phone(number: str, *, own: str) -> str:
-    return number if is_same_phone(number, own) else with_ninth_digit(number)
+def _public_phone(written: str | int, *, own: str) -> str | int:
+    number = str(written)
+    public = number if is_same_phone(number, own) else with_ninth_digit(number)
+    return written if public == number else public
 
 
 def _translated(item: dict[str, Any], key: str, ours: Callable[[str], str]) -> dict[str, Any]:
