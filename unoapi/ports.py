@@ -892,6 +892,10 @@ class FetchedFile(Protocol):
     def mime_type(self) -> str:
         """The media type that its server named."""
 
+    @property
+    def filename(self) -> str:
+        """The name that its server gave it; empty for none."""
+
 
 class FileDownloader(Protocol):
     """Fetches files from addresses that a client chose."""

@@ -42,15 +42,17 @@ OWN_LINKS = SignedUrls(base_url="http://localhost:9876", read_key=lambda: "k", f
 
 
 class Fetched:
-    def __init__(self, mime_type: str) -> None:
-        self.mime_type = mime_type
+    def __init__(self, mime_type: str, filename: str = "") -> None:
+        self.mime_type, self.filename = mime_type, filename
 
 
 class Files:
     """A downloader that answers all addresses alike."""
 
-    def __init__(self, data: bytes = b"", mime_type: str = "", error: Exception | None = None) -> None:
-        self.data, self.mime_type, self.error = data, mime_type, error
+    def __init__(
+        self, data: bytes = b"", mime_type: str = "", error: Exception | None = None, filename: str = ""
+    ) -> None:
+        self.data, self.mime_type, self.error, self.filename = data, mime_type, error, filename
         self.asked: list[str] = []
 
     def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> Fetched:  # noqa: ARG002 (the port's)
@@ -58,7 +60,7 @@ class Files:
         if self.error is not None:
             raise self.error
         target.write(self.data)
-        return Fetched(self.mime_type)
+        return Fetched(self.mime_type, self.filename)
 
 
 class Index:
@@ -113,6 +115,27 @@ def test_a_link_to_a_file_of_the_number_itself_is_that_file(tmp_path: Path, vers
         with pytest.raises(MessageRejected):
             run(tmp_path, files, index=index, document={"link": other})
     assert len(files.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("last", "given", "name"),
+    [
+        ("uc?export=download&id=1", None, "Boleto nov.pdf"),
+        ("boleto.php", None, "Boleto nov.pdf"),
+        ("", None, "Boleto nov.pdf"),
+        ("nota.pdf", None, "nota.pdf"),
+        ("uc", "Contrato.pdf", "Contrato.pdf"),
+    ],
+)
+def test_a_document_whose_address_names_no_file_is_called_as_its_server_calls_it(
+    tmp_path: Path, last: str, given: str | None, name: str
+) -> None:
+    document = {"link": f"https://h.test/{last}"} | ({"filename": given} if given else {})
+    files = Files(b"%PDF-1.7", "application/pdf", filename="C:\\ana\\Boleto nov.pdf")
+
+    job = run(tmp_path, files, document=document)
+
+    assert json.loads(job.body)["document"]["filename"] == name
 
 
 def test_a_file_is_saved_and_its_id_takes_the_place_of_its_address(tmp_path: Path) -> None:

@@ -277,6 +277,25 @@ def test_an_encoded_file_is_bounded_and_whole(listen: Listen, body: bytes, error
         Downloader(LOOPBACK).fetch(receiver.url, io.BytesIO(), limit=20_000, timeout_ms=5000)
 
 
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('attachment; filename="Boleto nov.pdf"', "Boleto nov.pdf"),
+        ("inline; filename=a.pdf; filename*=UTF-8''n%C2%BA%201.pdf", "n\u00ba 1.pdf"),
+        ('attachment; filename="promo\u00e7\u00e3o.pdf"', "promo\u00e7\u00e3o.pdf"),
+        ("attachment", ""),
+        ('; filename="', ""),
+        ("attachment; " + "x=1; " * 10_000 + "filename=a.pdf", ""),
+    ],
+)
+def test_a_file_is_told_with_the_name_that_its_server_gives_it(listen: Listen, disposition: str, name: str) -> None:
+    receiver = listen(answer_with(200, f"Content-Disposition: {disposition}", body=PDF))
+
+    fetched = Downloader(LOOPBACK).fetch(receiver.url, io.BytesIO(), limit=1000, timeout_ms=5000)
+
+    assert fetched.filename == name
+
+
 def test_an_encoding_is_known_by_a_first_piece_of_one_byte() -> None:
     target = io.BytesIO()
     body = _Body(target, limit=1000)

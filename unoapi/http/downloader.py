@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin
 
 import pycurl
+from werkzeug.http import parse_options_header
 
 from unoapi.errors import FetchFailed, FileRefused, NotSent
 from unoapi.http.failures import BAD_ADDRESS
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from unoapi.http.guarded_handle import Headers
 
 MAX_HOPS = 3
+MAX_DISPOSITION = 2048
 GZIP = b"\x1f\x8b"
 PACKED = frozenset({b"gzip", b"x-gzip"})
 ARCHIVES = (".gz", ".tgz")
@@ -36,10 +38,11 @@ LATER = frozenset({408, 425, 429})
 
 @dataclass(frozen=True)
 class Fetched:
-    """The media type as the server names it, and the size in bytes."""
+    """The media type and the file's name as the server names them, and the size in bytes."""
 
     mime_type: str
     size: int
+    filename: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class _Answer:
     status: int
     mime_type: str
     size: int
+    filename: str
     location: str
     retry_after_s: int | None
 
@@ -56,22 +60,25 @@ class _Answer:
 class _Body:
     """The body of an answer on its way to the disk, of which a server's gzip, for which nobody asked, is undone."""
 
-    def __init__(self, target: BinaryIO, *, limit: int) -> None:
+    def __init__(self, target: BinaryIO, *, limit: int, is_archive: bool = False) -> None:
         self.size = 0
+        self.disposition = b""
         self._target = target
         self._limit = limit
         self._is_packed = False
-        self._is_archive = False
+        self._is_archive = is_archive
         self._unpacking: Any = None
 
     def note(self, line: bytes) -> None:
         """Take a line of the head."""
-        name, _, value = line.lower().partition(b":")
-        match name.strip():
+        name, _, value = line.partition(b":")
+        match name.strip().lower():
             case b"content-encoding":
-                self._is_packed = value.strip() in PACKED
+                self._is_packed = value.strip().lower() in PACKED
             case b"content-type":
-                self._is_archive = value.partition(b";")[0].strip() in ARCHIVE_TYPES
+                self._is_archive |= value.partition(b";")[0].strip().lower() in ARCHIVE_TYPES
+            case b"content-disposition":
+                self.disposition = value[:MAX_DISPOSITION]
 
     def take(self, chunk: bytes) -> int:
         """Write a piece of the body; stop at the limit."""
@@ -132,14 +139,15 @@ class Downloader:
                     address, target, limit=limit, timeout_ms=timeout_ms, headers=headers if hop == 0 else ()
                 )
             if answer.status == OK:
-                return Fetched(mime_type=answer.mime_type.partition(";")[0].strip().lower(), size=answer.size)
+                mime_type = answer.mime_type.partition(";")[0].strip().lower()
+                return Fetched(mime_type=mime_type, size=answer.size, filename=answer.filename)
             if answer.status not in REDIRECTS or not answer.location:
                 raise _refusal(answer)
             address = _as_browsers_write(urljoin(address, answer.location))
         raise FileRefused(f"the file's server redirects more than {MAX_HOPS} times")
 
     def _once(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers) -> _Answer:
-        body = _Body(target, limit=limit)
+        body = _Body(target, limit=limit, is_archive=url.partition("?")[0].lower().endswith(ARCHIVES))
         with closing(GuardedHandle(self._guard)) as handle:
             try:
                 curl = handle.prepare(url, headers=headers, timeout_ms=timeout_ms, on_body=body.take)
@@ -148,8 +156,7 @@ class Downloader:
             except NotSent as error:
                 raise FileRefused(f"the file could not be fetched: {error}") from None
             curl.setopt(pycurl.MAXFILESIZE_LARGE, limit)  # one that says its size is not even begun
-            if not url.partition("?")[0].lower().endswith(ARCHIVES):
-                curl.setopt(pycurl.HEADERFUNCTION, body.note)
+            curl.setopt(pycurl.HEADERFUNCTION, body.note)
             failure = handle.perform()
             if body.size > limit or (failure is not None and failure.step == "size"):
                 raise FileRefused(f"the file is larger than {limit} bytes")
@@ -163,6 +170,7 @@ class Downloader:
                 handle.status,
                 curl.getinfo(pycurl.CONTENT_TYPE) or "",
                 body.size,
+                _name_in(body.disposition),
                 location if isinstance(location, str) else location.decode("latin-1"),
                 handle.retry_after_s,
             )
@@ -173,6 +181,15 @@ def _as_browsers_write(url: str) -> str:
     if not (address := web_address(url)):
         raise FileRefused(f"the file could not be fetched: {BAD_ADDRESS}")
     return address
+
+
+def _name_in(disposition: bytes) -> str:
+    """The file's name in a `Content-Disposition` (RFC 6266); empty where it has none. Never raises."""
+    try:
+        text = disposition.decode()
+    except UnicodeDecodeError:
+        text = disposition.decode("latin-1")
+    return parse_options_header(text)[1].get("filename", "")
 
 
 def _refusal(answer: _Answer) -> FetchFailed:

@@ -198,13 +198,17 @@ def web_address(link: str) -> str:
         return ""
 
 
+def names_a_file(last: str) -> bool:
+    """Whether the end of an address is a file's own name, not as in `/nota/123` or `/boleto.php`."""
+    stem, _, program = last.rpartition(".")
+    return bool(stem) and program.lower() not in PROGRAMS
+
+
 def with_ending(name: str, mime_type: str) -> str:
-    """A name out of an address, as `/nota/123` or `/boleto.php`, with an ending by which computers know the file."""
+    """A name out of an address with an ending by which computers know the file."""
     stem, _, program = name.rpartition(".")
     ending = extension(mime_type)
-    if ending == "bin" or (stem and program.lower() not in PROGRAMS):
-        return name
-    return f"{stem or program}.{ending}"
+    return name if ending == "bin" or names_a_file(name) else f"{stem or program}.{ending}"
 
 
 def type_of(filename: str) -> str:

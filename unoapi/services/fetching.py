@@ -23,7 +23,7 @@ from unoapi.errors import (
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
 from unoapi.models.jobs import PrepareVoice, SendMessage, now_ms
-from unoapi.models.media import FILE_NAME, MAX_BYTES, with_ending
+from unoapi.models.media import FILE_NAME, MAX_BYTES, names_a_file, own_filename, with_ending
 from unoapi.services import preparation
 from unoapi.services.media import copied, holders, kinds_of_files, pieces_of, save
 from unoapi.services.message_parsing import message_of
@@ -137,6 +137,8 @@ def _saved(  # noqa: PLR0913 (collaborators)
     quota: int,
 ) -> MediaFile:
     given, last = str(holder.get("filename") or ""), name_in(str(holder["link"]))
+    if not names_a_file(last):
+        last = own_filename(fetched.filename) or last
     mime_type = ensure_is(kind, file, served=fetched.mime_type, name=given or last)
     name = given or (with_ending(last, mime_type) if last else "")
     pieces = pieces_of(file)
