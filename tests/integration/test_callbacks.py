@@ -137,6 +137,21 @@ def test_field_report_69_an_event_that_shows_its_number_reaches_this_one(
 
 
 @SENDERS
+@pytest.mark.parametrize("shown", ["551170000002", "+55 11 7000-0002"])
+def test_field_report_69_a_number_that_is_shown_without_its_ninth_digit_is_that_number(
+    api: Api, post: Any, shown: str
+) -> None:
+    quality = {"display_phone_number": shown, "event": "FLAGGED", "current_limit": "TIER_250"}
+    message = change("", messages=[text()])
+    message["value"]["metadata"] = {"display_phone_number": shown}
+
+    answer = post(api, callback({"field": "phone_number_quality_update", "value": quality}, message))
+
+    assert answer.status_code == 200, answer.text
+    assert events(taken(api)) == [(SECOND, "phone_number_quality_update", ""), (SECOND, "message", "wamid.A")]
+
+
+@SENDERS
 def test_field_report_69_an_event_whose_entry_is_a_business_reaches_the_numbers_of_its_account(
     api: Api, post: Any
 ) -> None:

@@ -719,10 +719,12 @@ def test_only_the_session_and_the_operator_may_ask(api: Api, graph: Graph) -> No
 
 # --- things of Meta's ---
 
-FLOW = "1234567890123456"
+FLOW, LIKE_A_PHONE = "1234567890123456", "497423354620536"
 
 
-@pytest.mark.parametrize("path", [FLOW, f"{FLOW}/assets", GROUP, f"{GROUP}/participants", f"{GROUP}/join_requests/1"])
+@pytest.mark.parametrize(
+    "path", [FLOW, f"{FLOW}/assets", LIKE_A_PHONE, GROUP, f"{GROUP}/participants", f"{GROUP}/join_requests/1"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_a_thing_of_metas_is_asked_for_with_the_account_of_the_token(
     api: Api, graph: Graph, method: str, path: str

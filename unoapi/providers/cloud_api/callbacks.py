@@ -13,7 +13,7 @@ from unoapi.models.cloud_api.callbacks import Change, OddPart, read_change
 from unoapi.models.cloud_api.event_content import ITEMS, OTHER_ITEMS
 from unoapi.models.cloud_api.events import BESIDE_ITEMS, MOST_BYTES, serialise, split
 from unoapi.models.jobs import ReceiveCallback, computed_id, now_ms
-from unoapi.models.phones import digits_of
+from unoapi.models.phones import digits_of, with_ninth_digit, without_ninth_digit
 from unoapi.providers.cloud_api import translation
 from unoapi.services import received_media
 from unoapi.services.retries import wait_for_pair, wait_for_store
@@ -66,9 +66,10 @@ def _phones_named(change: Change, directory: SessionDirectory) -> list[str]:
     metadata = change.value.get("metadata") or {}
     shown = _text(metadata.get("display_phone_number")) or next(_shown_in(change.value), "")
     digits = digits_of(shown)
-    nodes = (_text(metadata.get("phone_number_id")) or _number_id_in(change.value), digits)
+    shown_as = (digits, with_ninth_digit(digits), without_ninth_digit(digits))  # as Meta knows a mobile of Brazil, too
+    nodes = dict.fromkeys((_text(metadata.get("phone_number_id")) or _number_id_in(change.value), *shown_as))
     phones = [phone for node in nodes if node for phone in directory.phones_of(node)]
-    return sorted(phones, key=lambda phone: phone != digits)
+    return sorted(dict.fromkeys(phones), key=lambda phone: phone not in shown_as)
 
 
 def _shown_in(value: dict[str, Any]) -> Iterator[str]:
