@@ -362,3 +362,19 @@ def test_what_an_engine_leaves_null_is_not_there_and_a_phone_may_be_a_number() -
     value = value_of(job)
     assert value["contacts"][0]["wa_id"] == CONTACT
     assert (value["messages"][0]["type"], value["messages"][0]["context"]["id"]) == ("location", "3EB0Q")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"kind": "text", "body": 2}, {"type": "text", "text": {"body": "2"}}),
+        ({"kind": "button_reply", "id": 2, "title": 15.5},
+         {"type": "interactive",
+          "interactive": {"type": "button_reply", "button_reply": {"id": "2", "title": "15.5"}}}),
+    ],
+)  # fmt: skip
+def test_words_that_an_engine_writes_as_a_number_are_words(content: dict[str, Any], told: dict[str, Any]) -> None:
+    (job,) = received("message", {**TEXT, "chat": PERSON, "sender": PERSON, "content": content})
+
+    message = value_of(job)["messages"][0]
+    assert {name: message[name] for name in told} == told

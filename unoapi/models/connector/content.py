@@ -20,9 +20,12 @@ Thumbnail = Annotated[str, Field(max_length=65_536, pattern=r"^[A-Za-z0-9+/]*={0
 
 
 class Base(BaseModel):
-    """Unknown fields are ignored: an engine may say more than we need. One that is null is as if it were not there."""
+    """Unknown fields are ignored: an engine may say more than we need. One that is null is as if it were not there.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    A number in the place of a text is one: some languages write a text that is one, as an answer to a menu, so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
     @model_validator(mode="before")
     @classmethod

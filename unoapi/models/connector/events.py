@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from unoapi.models.connector.bounds import bounded
 from unoapi.models.connector.content import Base, Content, Unsupported
@@ -44,8 +44,6 @@ KIND_OF_SERVER = {"g.us": "group", "newsletter": "newsletter", "broadcast": "bro
 
 class Party(Base):
     """A chat or a sender. `kind` follows from the address where an engine leaves it out."""
-
-    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     jid: str = ""
     kind: str = "user"  # user, group, newsletter, status, broadcast
