@@ -10,7 +10,9 @@ import pytest
 
 from tests.support.fakes import PHONE, MemoryDirectory, MemorySessions, make_webhook
 from unoapi.errors import StoreUnavailable
+from unoapi.models.jobs import now_ms
 from unoapi.models.session import computed_waba_id
+from unoapi.stores.connections import connection_key, lease_key, status_key
 from unoapi.stores.session_directory import RedisSessionDirectory
 from unoapi.stores.sessions import RedisSessions, environment_config
 
@@ -188,3 +190,22 @@ def test_a_token_that_is_new_opens_its_session_at_once_whoever_wrote_it(
     raw_redis.set(f"unoapi-config:{PHONE}", '{"authToken": "after"}')
 
     assert phones(directory.opened_by("after")) == [PHONE]
+
+
+@pytest.mark.parametrize(
+    ("leased", "age_s", "status"),
+    [(True, 86_400, "online"), (False, 60, "online"), (False, 180, "offline"), (False, None, "online")],
+)
+def test_a_phone_is_online_no_longer_than_a_connector_runs_it(
+    redis_client: RedisClient, raw_redis: redis.Redis, *, leased: bool, age_s: int | None, status: str
+) -> None:
+    raw_redis.set(status_key(PHONE), "online")
+    raw_redis.set(status_key(OTHER), "connecting")
+    if age_s is not None:  # else it was not recorded by a connector
+        raw_redis.hset(connection_key(PHONE), "at", now_ms() - age_s * 1000)
+    if leased:
+        raw_redis.set(lease_key(PHONE), "server_1:abc")
+
+    statuses = RedisWorld(redis_client).directory().statuses([PHONE, OTHER, "5511000000000"])
+
+    assert statuses == {PHONE: status, OTHER: "connecting"}

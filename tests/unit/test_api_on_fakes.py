@@ -12,7 +12,7 @@ import pytest
 from tests.support.api import MemoryApi, memory_api
 from tests.support.fakes import PHONE, MemoryConnections, MemorySessions
 from unoapi.models.connector.events import SessionState
-from unoapi.models.jobs import FanOut, SendMessage
+from unoapi.models.jobs import FanOut, SendMessage, now_ms
 from unoapi.models.trace import TraceEntry
 from unoapi.web import health
 
@@ -50,12 +50,22 @@ def test_what_a_change_does_not_name_stays(api: MemoryApi) -> None:
     assert [webhook["urlAbsolute"] for webhook in answer.json()["webhooks"]] == [HOOK["urlAbsolute"]]
 
 
+def test_a_number_whose_connector_is_gone_is_not_shown_as_connected() -> None:
+    with memory_api() as api:
+        api.register([], phone=OTHER, provider="whatsmeow")
+        api.uno.connections.record(OTHER, SessionState(state="connected"), at_ms=now_ms() - 130_000, seq=1)
+
+        shown = api.get(f"/session/{OTHER}/state").json()
+
+    assert (shown["state"], shown["status"], shown["reason"]) == ("disconnected", "offline", "no connector runs it")
+
+
 @pytest.mark.parametrize(("left_s", "state"), [(60, "restricted"), (-60, "connected")])
 def test_field_report_93_a_number_is_shown_as_restricted_until_the_time_is_over(left_s: int, state: str) -> None:
     with memory_api() as api:
         api.register([], phone=OTHER, provider="whatsmeow")
         restricted = SessionState(state="restricted", until=int(time.time()) + left_s)
-        api.uno.connections.record(OTHER, restricted, at_ms=1, seq=1)
+        api.uno.connections.record(OTHER, restricted, at_ms=now_ms(), seq=1)
 
         shown = api.get(f"/session/{OTHER}/state").json()
 

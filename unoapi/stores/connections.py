@@ -152,6 +152,11 @@ def _address(short: str) -> str:
     return f"{short}{PERSON}" if short and "@" not in short else short
 
 
+def is_left(at_ms: int) -> bool:
+    """Whether a number without a lease that was connected since then is gone. 0: no connector recorded it."""
+    return 0 < at_ms < now_ms() - GAP_MS
+
+
 def lease_key(phone: str) -> str:
     """The key of the lease by which one connector runs a session."""
     return f"unoapi-connector-lease:{phone}"

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
+from unoapi.stores.connections import connection_key, is_left, lease_key, status_key
 from unoapi.stores.session_index import ALL, node_key, reindex_commands
 from unoapi.stores.sessions import AT_ONCE, MAX_CACHED
 
@@ -123,14 +124,22 @@ class RedisSessionDirectory:
         return _opened(self._snapshot, token) if self._read_at > 0 else self.opened_by(token)
 
     def statuses(self, phones: Sequence[str]) -> dict[str, str]:
-        """The statuses that the connectors recorded; phones without one are left out. Never raises."""
+        """The statuses that the connectors recorded; phones without one are left out. Never raises.
+
+        A phone that was online, and that no connector runs any more, is offline: nobody could record its end.
+        """
         if not phones:
             return {}
         try:
-            (statuses,) = self._redis.call(("MGET", *(f"unoapi-status:{phone}" for phone in phones)))
+            recorded, leases = self._redis.call(("MGET", *map(status_key, phones)), ("MGET", *map(lease_key, phones)))
+            statuses = {phone: str(status) for phone, status in zip(phones, recorded, strict=True) if status}
+            leased = {phone for phone, owner in zip(phones, leases, strict=True) if owner}
+            orphans = [phone for phone, status in statuses.items() if status == "online" and phone not in leased]
+            times = self._redis.call(*(("HGET", connection_key(phone), "at") for phone in orphans)) if orphans else ()
         except StoreUnavailable:
             return {}
-        return {phone: str(status) for phone, status in zip(phones, statuses, strict=True) if status}
+        left = {phone for phone, at_ms in zip(orphans, times, strict=True) if is_left(int(at_ms or 0))}
+        return {phone: "offline" if phone in left else status for phone, status in statuses.items()}
 
     def count_phones(self) -> dict[str, int]:
         """The stored sessions that a connector should keep connected, by their status. Raises StoreUnavailable."""
