@@ -226,6 +226,24 @@ def test_the_form_of_the_placeholders_is_shown_and_has_examples() -> None:
     }
 
 
+def test_field_report_67s_formats_and_buttons_are_shown_as_meta_writes_them() -> None:
+    parts = [
+        {"type": "header", "format": "image"},
+        {"type": "body", "text": "x"},
+        {"type": "buttons", "buttons": [{"type": "quick_reply", "text": "Yes"}]},
+    ]
+    stored = {"name": "t", "components": [*parts, {"type": "carousel", "cards": [{"components": parts}, None]}]}
+
+    (template,) = shown(PHONE, [stored], only_hello=False)
+    (words,) = shown(PHONE, [{"name": "t", "components": [{"type": "header", "text": "Hi"}]}], only_hello=False)
+
+    header, body, buttons, carousel = template["components"]
+    assert (header, body["type"]) == ({"type": "HEADER", "format": "IMAGE"}, "BODY")
+    assert buttons == {"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": "Yes"}]}
+    assert carousel["cards"] == [{"components": [header, body, buttons]}, None]
+    assert words["components"] == [{"type": "HEADER", "format": "TEXT", "text": "Hi"}]
+
+
 def test_a_template_is_stored_as_it_was_given() -> None:
     everything, saved = save(PHONE, None, {"id": 1, "name": "hello"})
 

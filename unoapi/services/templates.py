@@ -79,8 +79,19 @@ def _complete(phone: str, template: Stored) -> Stored:
 
 
 def _in_capitals(part: Stored) -> Stored:
-    """A part with its type as Meta writes it."""
-    return {**part, "type": str(part.get("type", "")).upper()}
+    """A part with its type, its format and its buttons' types as Meta writes them: clients compare these."""
+    shown = {**part, "type": str(part.get("type", "")).upper()}
+    if shown["type"] == "HEADER":
+        shown["format"] = str(part.get("format") or "TEXT").upper()
+    if isinstance(buttons := part.get("buttons"), list):
+        shown["buttons"] = [_in_capitals(button) if isinstance(button, dict) else button for button in buttons]
+    if isinstance(cards := part.get("cards"), list):
+        shown["cards"] = [_card_in_capitals(card) if isinstance(card, dict) else card for card in cards]
+    return shown
+
+
+def _card_in_capitals(card: Stored) -> Stored:
+    return {**card, "components": [_in_capitals(part) for part in components_of(card)]}
 
 
 def template_id(phone: str, template: Stored) -> str:
