@@ -11,6 +11,7 @@ import pytest
 from tests.support.api import Answer, Api
 from tests.support.api import api as serve_api
 from tests.support.stack import PHONE
+from unoapi.services.media import save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,6 +220,21 @@ def test_who_comes_with_a_link_that_opens_the_file_no_longer_is_told_so(api: Api
     assert answer.status_code == 401
     assert "link has expired" in answer.json()["error"]["error_data"]["details"]
     assert api.get(f"{link}x", token=TOKEN).content == b"%PDF-1.7"
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        ("text/csv; charset=iso-8859-1", "text/csv; charset=iso-8859-1"),
+        ("text/csv", "text/csv; charset=utf-8"),
+        ("audio/ogg; codecs=opus", "audio/ogg; codecs=opus"),
+    ],
+)
+def test_a_download_has_the_type_that_the_file_came_with_once(api: Api, stored: str, told: str) -> None:
+    data = iter([b"a;b"])
+    media = save(PHONE, data, mime_type=stored, files=api.uno.media_store, index=api.uno.media_index)
+
+    assert api.get(f"/v15.0/download/{media.key}", token=TOKEN).headers["Content-Type"] == told
 
 
 # --- parts ---

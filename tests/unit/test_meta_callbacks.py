@@ -172,6 +172,7 @@ def test_field_report_51_the_file_of_an_echo_is_fetched_like_any_other(kind: str
         ("document", "application/octet-stream", b"a;b", "a.csv", "text/csv"),
         ("document", "application/x-nota", b"%PDF-1.7", "a.pdf", "application/x-nota"),
         ("audio", None, b"\0\0\0\x18ftypmp42", None, "audio/mp4"),
+        ("audio", "audio/ogg; codecs=opus", b"OggS", None, "audio/ogg; codecs=opus"),
         ("video", None, b"\0\0\0\x18ftypmp42", None, "video/mp4"),
     ],
 )

@@ -83,10 +83,11 @@ def _with_media(
         said, head = str(holder.get("mime_type") or ""), file.read(HEAD_BYTES)
         file.seek(0)
         holder["mime_type"] = received_type(said, head, served=fetched.mime_type, name=name, kind=kind)
+        told = holder["mime_type"] if kind == "audio" else holder["mime_type"].partition(";")[0]
         media = save(
             job.phone,
             pieces_of(file),
-            mime_type=holder["mime_type"].partition(";")[0].strip(),
+            mime_type=told.strip(),  # Meta takes a sound in ogg with its codec only, when it is sent on
             filename=name,
             files=files,
             index=index,

@@ -133,10 +133,8 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         mime_type, name, tag = plain_mime_type(media.mime_type), plain_filename(media.filename) or file, media.sha256
     except (MediaMissing, StoreUnavailable):
         pass  # saved by the Node version, or Redis is away: the name's ending says its type
-    if tag and request.if_match and not request.if_match.contains(tag):
-        raise RequestError("Precondition failed", code=100, status=412, details="If-Match: the file is another one.")
-    if tag and request.if_none_match.contains_weak(tag):
-        return _unchanged(tag)
+    if tag and (unchanged := _unchanged(tag)) is not None:
+        return unchanged
     part = _asked_part(size, tag)
     start, length = part or (0, size)
     try:
@@ -144,6 +142,8 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
     except MediaMissing:
         raise _unknown() from None
     answer = Response(pieces, mimetype=mime_type)
+    if ";" in mime_type:  # it has its own charset
+        answer.content_type = mime_type
     answer.content_length = length
     answer.headers["Accept-Ranges"] = "bytes"
     if part:
@@ -157,8 +157,12 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
     return answer
 
 
-def _unchanged(tag: str) -> Response:
-    """The answer to who has the file already (RFC 9110)."""
+def _unchanged(tag: str) -> Response | None:
+    """The answer to who has the file already (RFC 9110). Raises RequestError for who has another one and says so."""
+    if request.if_match and not request.if_match.contains(tag):
+        raise RequestError("Precondition failed", code=100, status=412, details="If-Match: the file is another one.")
+    if not request.if_none_match.contains_weak(tag):
+        return None
     answer = Response(status=304)
     answer.set_etag(tag)
     return answer
