@@ -213,6 +213,8 @@ def test_the_page_of_a_number_asks_for_a_token_and_is_opened_by_it(api: MemoryAp
 
     assert asked.status_code == 401
     assert f'name="next" value="/session/{OURS}"' in asked.text
+    former = [stranger.get(f"/{page}/{OURS}") for page in ("sessions", "connect")]  # as in the Node version
+    assert [f'name="next" value="/session/{OURS}"' in page.text for page in former] == [True, True]
     assert stranger.log_in(token_of(OURS), next=f"/session/{OURS}").headers["Location"] == f"/session/{OURS}"
     assert f"Label of {OURS}" in stranger.page(f"/session/{OURS}")
     assert stranger.get(f"/session/{THEIRS}").status_code == 404

@@ -282,6 +282,20 @@ def test_flags_that_a_form_left_empty_do_not_silence_a_webhook() -> None:
     assert session.webhooks == (Webhook.model_validate(A),)
 
 
+@pytest.mark.parametrize("host", ["localhost:9876", "127.0.0.1:3000"])
+def test_what_the_node_version_stored_where_nothing_was_configured_is_no_webhook(host: str) -> None:
+    nowhere = {"id": "default", "urlAbsolute": "", "url": f"http://{host}/webhooks/fake", "token": "123abc"}
+    environment = Environment(webhook=Webhook.model_validate(A))
+
+    alone = environment.complete(PHONE, {"webhooks": [nowhere]})
+    beside = environment.complete(PHONE, {"webhooks": [nowhere, {**A, "id": "crm"}]})
+    changed = environment.complete(PHONE, {"webhooks": [{**nowhere, "urlAbsolute": "http://crm.test/hook"}]})
+
+    assert alone.webhooks == ()  # not the environment's either: nobody got these events
+    assert [webhook.id for webhook in beside.webhooks] == ["crm"]
+    assert [webhook.address(PHONE) for webhook in changed.webhooks] == ["http://crm.test/hook"]
+
+
 def test_several_webhooks_of_one_id_as_the_node_version_serves_them_have_ids_of_their_own() -> None:
     ids = ["crm", "crm", "crm-2", "crm", "", None, 7, 7]
 

@@ -7,6 +7,7 @@ validated models, so that no other spelling of a field can say something else.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,7 @@ class OperatorAddresses:
 
 NO_ADDRESSES = OperatorAddresses()
 
+NOWHERE = re.compile(r"http://(?:localhost|127\.0\.0\.1):[0-9]{1,5}/webhooks/fake/?", re.ASCII)
 EMPTY_IS_ABSENT = frozenset(
     {"autoRestartMs", "qrTimeoutMs", "customMessageCharacters", "webhookForward", "businessProfile", "bulkBatch",
      "bulkDelay", "bulkHours", "bulkDays", "bulkTimezone"}
@@ -78,7 +80,7 @@ class Environment:
         }
         stored = own.get("webhooks") or []  # an empty list never silences a session: it counts as absent
         if isinstance(stored, list):
-            own["webhooks"] = [self._webhook(webhook, phone) for webhook in stored]
+            own["webhooks"] = [self._webhook(webhook, phone) for webhook in stored if not _goes_nowhere(webhook)]
             if not stored and self.webhook is not None:
                 own["webhooks"] = [self.webhook]
         forward, is_environments = self._stored_account(own.get("webhookForward"), phone)
@@ -131,3 +133,11 @@ class Environment:
         own_fields = {name: getattr(own, name) for name in own.model_fields_set & {"app_secret", "timeout_ms"}}
         forward = environment.model_copy(update=own_fields) if own_fields else environment
         return forward, bool(environment.token.get_secret_value())
+
+
+def _goes_nowhere(webhook: Any) -> bool:
+    """Whether it is what the Node version stored where nothing was configured: its own address that takes anything."""
+    if not isinstance(webhook, dict):
+        return False
+    address = webhook.get("urlAbsolute") or webhook.get("url")
+    return isinstance(address, str) and NOWHERE.fullmatch(address) is not None

@@ -243,6 +243,8 @@ def _refusal(details: str) -> RequestError:
 
 
 @routes.get("/session/<node:phone>")
+@routes.get("/sessions/<node:phone>", endpoint="session_page_of_the_node_version")
+@routes.get("/connect/<node:phone>", endpoint="qr_page_of_the_node_version")
 @schema(answer="text/html", also={"303": "Opened with a token in the query: the page without it."})
 def session_page(phone: str) -> ResponseReturnValue:
     """Show a number: to who is logged in, and to who comes with a token that opens it."""
