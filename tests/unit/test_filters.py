@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -142,6 +143,17 @@ def test_nobody_is_muted_by_a_status() -> None:
     webhook = make_webhook(addToBlackListOnOutgoingMessageWithTtl=60)
 
     assert mute_s(webhook, Traits(status=True, group=False, newsletter=False, own=False)) == 0
+
+
+@pytest.mark.parametrize("field", ["history", "smb_message_echoes"])
+def test_nobody_is_muted_by_what_the_number_wrote_before_it_was_shared(field: str) -> None:
+    session = make_session(make_webhook(addToBlackListOnOutgoingMessageWithTtl=60, sendTranscribeAudio=True))
+    sound = {"type": "audio", "audio": {"id": "1"}, "from": PHONE, "to": CONTACT}
+    event = replace(make_event(**sound), change_field=field)
+
+    fanned = fan_out(make_fan_out(event), sessions=MemorySessions(session), max_age_s=DAY_S, blacklist=Blocked())
+
+    assert (bool(fanned.muted), bool(fanned.transcriptions)) == (field != "history", field != "history")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -209,6 +210,13 @@ def test_an_edit_of_metas_is_told_by_what_it_says_now(profile: str, new: dict[st
     assert (told["type"], told["text"]) == ("text", {"body": "now"})
     assert told["context"] == {"message_id": "wamid.0", "id": "wamid.0"}
     assert {"edit", "errors"}.isdisjoint(told)
+
+
+def test_chatwoot_takes_no_old_message_for_a_new_one() -> None:
+    old = replace(make_event(type="image", image={"id": "1"}), change_field="history")
+
+    assert shaped("chatwoot", old) is None
+    assert shaped("meta", old) is not None
 
 
 def test_chatwoot_gets_no_empty_message_for_what_only_meta_tells() -> None:

@@ -48,4 +48,5 @@ def mute_s(webhook: Webhook, traits: Traits) -> int:
 
     In seconds; below 0 for ever, 0 not at all. A person who takes a conversation over mutes the bot this way.
     """
-    return (webhook.add_to_black_list_on_outgoing_message_with_ttl or 0) if traits.own else 0
+    is_new = traits.own and traits.about == "chat"  # and no old message out of a phone's history
+    return (webhook.add_to_black_list_on_outgoing_message_with_ttl or 0) if is_new else 0

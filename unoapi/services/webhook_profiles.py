@@ -156,7 +156,9 @@ def _group_change(item: dict[str, Any]) -> dict[str, Any]:
 def _chatwoot(change: dict[str, Any], _: str) -> dict[str, Any] | None:
     """What Chatwoot shows: it drops messages with errors, of unknown types, and reactions, and fails on deletions."""
     value = change["value"]
-    if any(status.get("status") not in KNOWN_STATUSES for status in _items(value, "statuses")):
+    if change.get("field") == "history" or any(
+        status.get("status") not in KNOWN_STATUSES for status in _items(value, "statuses")
+    ):
         return None
     for message in _items(value, "messages"):
         _show_edit(message)

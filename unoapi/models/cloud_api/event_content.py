@@ -146,7 +146,8 @@ class EventContent:
 
     @property
     def _has_audio(self) -> bool:
-        audio = self.item.get("audio") if self.kind == "message" and self.item.get("type") == "audio" else None
+        is_new = self.kind == "message" and self._about == "chat"
+        audio = self.item.get("audio") if is_new and self.item.get("type") == "audio" else None
         return isinstance(audio, dict) and bool(audio.get("id"))
 
     def _word(self, traits: Traits) -> str:
