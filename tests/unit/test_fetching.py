@@ -290,6 +290,18 @@ def test_meta_gets_a_files_link_as_a_browser_asks_for_it(place: str, written: st
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("kind", "filename"), [("image", None), ("video", None), ("document", "a.jpg")])
+def test_meta_gets_a_name_of_documents_alone(place: str, kind: str, filename: str | None) -> None:
+    def message(**more: str | None) -> dict[str, Any]:
+        told = {name: part for name, part in more.items() if part}
+        return PLACES[place]({"type": kind, kind: {"link": LINK, "caption": "x", **told}})
+
+    sent = resolve(message(filename="a.jpg"), phone=PHONE, index=MemoryMediaIndex(), link=str)
+
+    assert sent == message(filename=filename)
+
+
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("media_id", [NOBODYS, "1234567890123456", "123"])
 def test_of_a_file_with_a_link_and_an_id_meta_gets_the_link_as_phones_do(place: str, media_id: str) -> None:
     def message(**more: str) -> dict[str, Any]:

@@ -130,3 +130,27 @@ def test_what_is_for_a_phone_waits_and_uses_up_no_retry(message: dict[str, Any])
         provider.command(READ, phone=PHONE)
 
     assert queues.depth("unoapi.outgoing.whatsmeow") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "first_name"),
+    [
+        ({"formatted_name": "Ana Silva"}, "Ana Silva"),
+        ({"formatted_name": "Ana Silva", "first_name": "", "last_name": None}, "Ana Silva"),
+        ({"formatted_name": "Ana Silva", "first_name": "Ana"}, "Ana"),
+        ({"formatted_name": "Ana Silva", "last_name": "Silva"}, None),
+    ],
+)
+def test_field_report_56_a_card_goes_to_meta_with_a_part_of_its_name(
+    name: dict[str, Any], first_name: str | None
+) -> None:
+    meta = Meta()
+    phones = [{"phone": "+5511999990000"}]
+
+    send(
+        provider_of_meta(meta, MemoryIds()), {**TO, "type": "contacts", "contacts": [{"name": name, "phones": phones}]}
+    )
+
+    (card,) = meta.bodies[0]["contacts"]
+    assert (card["name"]["formatted_name"], card["name"].get("first_name")) == ("Ana Silva", first_name)
+    assert card["phones"] == phones

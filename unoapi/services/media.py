@@ -159,22 +159,16 @@ def resolve(
 ) -> dict[str, Any]:
     """The message's document for Meta, which cannot read our store: with a link in the place of each uploaded id.
 
-    An id that may be Meta's own stays, a field that says nothing does not, nor does an id beside a link, which counts
-    on phones, too. Links are as browsers write them. Raises MediaMissing.
+    An id that may be Meta's own stays. What says nothing there does not, nor does an id beside a link, which counts on
+    phones, too. Links are as browsers write them. Raises MediaMissing.
     """
-    named = [*holders(message), *holders_of_cards(message)]
-    if not any(_blanks(holder) or "id" in holder or not _is_plain(holder.get("link")) for holder in named):
+    if all(not _superfluous(kind, holder) and _is_plain(holder.get("link")) for kind, holder in _all_files(message)):
         return message
     changed: dict[str, Any] = copied(message)
-    of_cards = [("", holder) for holder in holders_of_cards(changed)]
-    for kind, holder in [*kinds_of_files(changed), *of_cards]:
-        for name in _blanks(holder):
+    for kind, holder in _all_files(changed):
+        for name in _superfluous(kind, holder):
             del holder[name]
-        if link_given := str(holder.get("link") or ""):
-            holder.pop("id", None)
-            if not _is_plain(link_given):
-                holder["link"] = web_address(link_given) or link_given
-        elif holder.get("id"):
+        if holder.get("id"):
             try:
                 media = index.find(own_id(phone, str(holder["id"])), phone=phone)
             except MediaMissing:
@@ -185,7 +179,14 @@ def resolve(
             holder["link"] = link(media)
             if kind == "document" and media.filename:
                 holder.setdefault("filename", media.filename)
+        elif (given := holder.get("link")) and not _is_plain(given):
+            holder["link"] = web_address(str(given)) or given
     return changed
+
+
+def _all_files(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The media objects of a message, each behind its kind; of a carousel's cards the kind does not matter."""
+    return [*kinds_of_files(message), *(("", holder) for holder in holders_of_cards(message))]
 
 
 def _is_plain(link: Any) -> bool:
@@ -193,9 +194,14 @@ def _is_plain(link: Any) -> bool:
     return isinstance(link, str) and link.isascii() and link.isprintable() and " " not in link
 
 
-def _blanks(holder: dict[str, Any]) -> list[str]:
-    """What clients that fill in every field leave empty of those of a file."""
-    return [name for name in ("id", "link", "filename", "caption") if holder.get(name, "-") in (None, "")]
+def _superfluous(kind: str, holder: dict[str, Any]) -> list[str]:
+    """What Meta takes of no file: what clients that fill in every field leave empty, and names of what is shown."""
+    names = [name for name in ("id", "link", "filename", "caption") if holder.get(name, "-") in (None, "")]
+    if "id" in holder and "id" not in names and holder.get("link"):
+        names.append("id")
+    if "filename" in holder and "filename" not in names and kind not in ("", "document"):
+        names.append("filename")
+    return names
 
 
 def copied(value: Any) -> Any:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+NAME_PARTS = ("first_name", "last_name", "middle_name", "prefix", "suffix")
 OK, UNAUTHORISED, TOO_MANY, SERVER_ERROR = 200, 401, 429, 500
 NOT_REGISTERED = 133010
 
@@ -76,7 +77,7 @@ class CloudApiProvider:
         """
         try:
             resolved = media.resolve(message.to_wire(), phone=phone, index=self._index, link=self._signed_urls.make)
-            body = with_their_ids(resolved, phone=phone, ids=self._ids)
+            body = _with_names(with_their_ids(resolved, phone=phone, ids=self._ids))
         except MediaMissing:
             raise MessageRejected(
                 "Media missing", code=131053, details="The uploaded file was deleted or has expired."
@@ -135,6 +136,18 @@ class CloudApiProvider:
             return answer
         _refuse(answer, phone)
         return answer
+
+
+def _with_names(message: dict[str, Any]) -> dict[str, Any]:
+    """A message in which each card has a part of a name, as phones make it: Meta refuses the whole name alone."""
+    if message.get("type") != "contacts":
+        return message
+    cards = []
+    for card in message["contacts"]:
+        name = card["name"]
+        has_part = any(name.get(part) for part in NAME_PARTS)
+        cards.append(card if has_part else {**card, "name": {**name, "first_name": name["formatted_name"]}})
+    return {**message, "contacts": cards}
 
 
 def address(account: Forward) -> str:
