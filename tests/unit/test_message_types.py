@@ -237,6 +237,26 @@ def test_a_user_id_stands_for_a_phone(recipient: str) -> None:
     assert parse_message(body).to_wire()["recipient"] == parse_message(body).addressee == recipient
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"to": "BR.1"}, {"to": "BR.1", "recipient": "BR.1"}, {"to": "BR.1", "recipient": None}, {"recipient": " BR.1 "},
+        {"to": " ", "recipient": "BR.1"}, {"recipient": "BR.1", "recipient_type": "group"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_user_id_is_a_persons_wherever_a_client_writes_it(written: dict[str, Any]) -> None:
+    sent = parse_message({"type": "text", "text": {"body": "x"}, **written}).to_wire()
+
+    assert (sent["recipient"], "to" in sent, sent.get("recipient_type", "individual")) == ("BR.1", False, "individual")
+
+
+def test_a_phone_counts_beside_a_user_id_in_its_place() -> None:
+    sent = parse_message({"text": {"body": "x"}, "to": "BR.1", "recipient": "5549988887777"}).to_wire()
+
+    assert (sent["to"], "recipient" in sent) == ("5549988887777", False)
+
+
 @pytest.mark.parametrize("recipient", ["", "br.123", "BR.", "BR." + "x" * 129, "BR.a b", 5])
 def test_what_is_no_user_id_is_refused(recipient: object) -> None:
     with pytest.raises(ValidationError):

@@ -64,12 +64,16 @@ class OutboundMessage(AsSent):
     def _recipient_of_events(cls, value: Any) -> Any:
         """Clients send our own `user_id` back as `recipient`, mostly beside `to`: digits there are a phone.
 
-        As Meta does, the phone is taken when there are both.
+        As Meta does, the phone is taken when there are both. Who answers to `from` alone writes a user id as `to`.
         """
-        if not isinstance(value, dict) or "recipient" not in value:
+        if not isinstance(value, dict):
             return value
-        to, recipient = value.get("to"), value["recipient"]
-        if recipient in (None, "") or (isinstance(recipient, str) and is_user_id(recipient)):
+        to, recipient = _plain(value.get("to")), _plain(value.get("recipient"))
+        if _is_user_id(to):
+            to, recipient = None, recipient or to
+        elif "recipient" not in value:
+            return value
+        if recipient in (None, "") or _is_user_id(recipient):
             return {**value, "to": to or None, "recipient": recipient or None}
         return {**value, "to": to or recipient, "recipient": None}
 
@@ -106,8 +110,8 @@ class OutboundMessage(AsSent):
 
     @model_validator(mode="after")
     def _of_a_person(self) -> Self:
-        """A LID, and what was read as a phone, is a person's, also where a client says that it is a group's."""
-        if self.to is not None and (self.to.endswith(f"@{LID}") or self.to.isdigit()):
+        """A LID, a user id and what was read as a phone are a person's, whatever a client says that it is."""
+        if self.to is None or self.to.endswith(f"@{LID}") or self.to.isdigit():
             self.recipient_type = "individual"
         return self
 
@@ -126,6 +130,14 @@ class OutboundMessage(AsSent):
         addresses = {"to": self.to, "recipient": self.recipient}
         others = {name: value for name, value in wire.items() if name not in addresses}
         return {**others, **{name: address for name, address in addresses.items() if address is not None}}
+
+
+def _plain(written: Any) -> Any:
+    return written.strip() if isinstance(written, str) else written
+
+
+def _is_user_id(written: Any) -> bool:
+    return isinstance(written, str) and is_user_id(written)
 
 
 def new_message_id() -> str:
