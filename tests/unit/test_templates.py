@@ -244,6 +244,42 @@ def test_field_report_67s_formats_and_buttons_are_shown_as_meta_writes_them() ->
     assert words["components"] == [{"type": "HEADER", "format": "TEXT", "text": "Hi"}]
 
 
+def test_a_template_for_codes_is_listed_with_the_words_that_meta_gives_it() -> None:
+    parts = [
+        {"type": "body", "add_security_recommendation": True},
+        {"type": "footer", "code_expiration_minutes": 10},
+        {"type": "buttons", "buttons": [{"type": "otp", "otp_type": "copy_code"}]},
+    ]
+    stored = {"name": "t", "language": "pt_BR", "category": "authentication", "components": parts}
+
+    (template,) = shown(PHONE, [stored], only_hello=False)
+
+    body, footer, buttons = template["components"]
+    assert body["text"] == "*{{1}}* é seu código de verificação. Para sua segurança, não o compartilhe."
+    assert body["example"] == {"body_text": [["1"]]}
+    assert footer["text"] == "Este código expira em 10 minutos."
+    assert (buttons["buttons"][0]["type"], template["parameter_format"]) == ("OTP", "POSITIONAL")
+
+
+@pytest.mark.parametrize(
+    ("warned", "minutes", "words"),
+    [
+        ("true", "10", "*{{1}}* is your verification code. For your security, do not share this code.|10 minutes"),
+        ("false", True, "*{{1}}* is your verification code.|"),
+    ],
+)
+def test_a_template_for_codes_may_come_out_of_a_form(warned: object, minutes: object, words: str) -> None:
+    parts = [{"type": "body", "add_security_recommendation": warned},
+             {"type": "footer", "code_expiration_minutes": minutes}]  # fmt: skip
+    stored = {"name": "t", "language": "en", "category": "AUTHENTICATION", "components": parts}
+
+    body, footer = shown(PHONE, [stored], only_hello=False)[0]["components"]
+
+    expected, _, expiry = words.partition("|")
+    assert (body["text"], expiry in footer.get("text", "")) == (expected, True)
+    assert bool(footer.get("text")) == bool(expiry)
+
+
 def test_a_template_is_stored_as_it_was_given() -> None:
     everything, saved = save(PHONE, None, {"id": 1, "name": "hello"})
 

@@ -90,7 +90,7 @@ class _Parts:
     def __init__(self, template: Stored, language: str) -> None:
         self.by_type = {str(part.get("type", "")).upper(): part for part in components_of(template)}
         self.language = language
-        self.is_for_codes = str(template.get("category") or "").upper() == "AUTHENTICATION"
+        self.is_for_codes = is_for_codes(template)
         for kind in self.by_type:
             if kind not in ("HEADER", "BODY", "FOOTER", "BUTTONS", "CAROUSEL", "LIMITED_TIME_OFFER"):
                 _refuse(131051, f"This connection cannot send the part {kind[:40]} of the template.")
@@ -107,15 +107,8 @@ class _Parts:
         if part is None or (kind == "HEADER" and self.format != "TEXT"):
             return ""
         if not part.get("text") and self.is_for_codes:
-            return self._sentence(kind, part)
+            return fixed_words(kind, part, self.language)
         return str(part.get("text") or "")
-
-    def _sentence(self, kind: str, part: Stored) -> str:
-        code, warning, expiry = SENTENCES.get(self.language[:2].lower(), SENTENCES["en"])
-        if kind == "BODY":
-            return f"{code} {warning}" if part.get("add_security_recommendation") else code
-        minutes = part.get("code_expiration_minutes")
-        return expiry.format(minutes) if kind == "FOOTER" and isinstance(minutes, int) else ""
 
     @property
     def buttons(self) -> list[Stored]:
@@ -128,6 +121,21 @@ class _Parts:
         """The stored cards of a carousel."""
         listed = self.by_type.get("CAROUSEL", {}).get("cards")
         return [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
+
+
+def is_for_codes(template: Stored) -> bool:
+    """Whether Meta fixes the words of a template: their clients store none."""
+    return str(template.get("category") or "").upper() == "AUTHENTICATION"
+
+
+def fixed_words(kind: str, part: Stored, language: str) -> str:
+    """What Meta itself writes in a part of a template for codes."""
+    code, warning, expiry = SENTENCES.get(language[:2].lower(), SENTENCES["en"])
+    if kind == "BODY":
+        is_warned = str(part.get("add_security_recommendation")).lower() == "true"
+        return f"{code} {warning}" if is_warned else code
+    minutes = str(part.get("code_expiration_minutes") or "")
+    return expiry.format(minutes) if kind == "FOOTER" and minutes.isascii() and minutes.isdigit() else ""
 
 
 class _Values:

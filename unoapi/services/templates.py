@@ -39,7 +39,7 @@ from unoapi.models.cloud_api.templates import (
     computed_template_id,
     placeholders,
 )
-from unoapi.services.template_binding import bind
+from unoapi.services.template_binding import bind, fixed_words, is_for_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -66,6 +66,9 @@ def of_session(stored: Sequence[Stored] | None, *, only_hello: bool) -> Sequence
 
 def _complete(phone: str, template: Stored) -> Stored:
     name, language = str(template["name"]), _language(template)
+    parts = [_in_capitals(part) for part in components_of(template)]
+    if is_for_codes(template):
+        parts = [_with_words(part, language) for part in parts]
     return {
         **template,
         "status": str(template.get("status") or "APPROVED").upper(),
@@ -73,7 +76,7 @@ def _complete(phone: str, template: Stored) -> Stored:
         "id": template_id(phone, template),
         "name": name,
         "language": language,
-        "components": [_with_example(_in_capitals(part)) for part in components_of(template)],
+        "components": [_with_example(part) for part in parts],
         "parameter_format": _format(template),
     }
 
@@ -88,6 +91,12 @@ def _in_capitals(part: Stored) -> Stored:
     if isinstance(cards := part.get("cards"), list):
         shown["cards"] = [_card_in_capitals(card) if isinstance(card, dict) else card for card in cards]
     return shown
+
+
+def _with_words(part: Stored, language: str) -> Stored:
+    """A part of a template for codes with the words that Meta gives it, as Meta lists it."""
+    words = "" if part.get("text") else fixed_words(part["type"], part, language)
+    return {**part, "text": words} if words else part
 
 
 def _card_in_capitals(card: Stored) -> Stored:
