@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urlencode
 
 import pytest
 
@@ -140,6 +141,27 @@ def test_c10_a_message_is_taken_however_it_is_written(api: Api, way: str) -> Non
 
     (message,) = sent(api)
     assert {key: message.get(key) for key in HELLO} == HELLO
+
+
+OLD = urlencode({**HELLO, "text": '{"body": "Olá, é “só” isto: 5 €"}'}, encoding="cp1252")
+OLD_WAYS: dict[str, dict[str, Any]] = {
+    "JSON": {
+        "data": json.dumps({**HELLO, "text": {"body": "Olá, é “só” isto: 5 €"}}, ensure_ascii=False).encode("cp1252"),
+        "content_type": "application/json; charset=ISO-8859-1",
+    },
+    "form": {"data": OLD, "content_type": FORM},
+    "form with its charset": {"data": OLD, "content_type": f"{FORM}; charset=windows-1252"},
+    "form as it is typed": {"data": unquote_to_bytes(OLD.replace("+", " ")), "content_type": FORM},
+    "query": {"params": OLD},
+}
+
+
+@pytest.mark.parametrize("way", OLD_WAYS)
+def test_texts_of_programs_that_know_no_utf_8_are_read_as_they_were_meant(api: Api, way: str) -> None:
+    document(ask(api, "POST", MESSAGES, **OLD_WAYS[way]))
+
+    (message,) = sent(api)
+    assert message["text"]["body"] == "Olá, é “só” isto: 5 €"
 
 
 @pytest.mark.parametrize(

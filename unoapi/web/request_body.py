@@ -11,8 +11,9 @@ import json
 from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, cast, get_args, get_origin
+from urllib.parse import parse_qsl, unquote_to_bytes
 
-from flask import request
+from flask import has_request_context, request
 from pydantic import BaseModel
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from flask import Flask
+    from werkzeug.datastructures import MultiDict
 
 MULTIPART = "multipart/form-data"
 FORMS = frozenset({"application/x-www-form-urlencoded", MULTIPART})
 JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf")
+ANSI = "cp1252"
+CHARSETS = {"iso-8859-1": ANSI, "latin1": ANSI, "us-ascii": ANSI, "windows-1252": ANSI, "iso-8859-15": "iso-8859-15"}
+"""What programs that know no UTF-8 call their texts, and what these are."""
 TOKENS = frozenset({"access_token", "appsecret_proof", "hub.verify_token"})
 """A token says who asks; it is no part of what is asked, and goes nowhere with it."""
 OF_ALL_REQUESTS = TOKENS | {"debug", "fields", "format", "locale", "method", "pretty", "suppress_http_code"}
@@ -77,6 +82,22 @@ def json_of(raw: bytes | str, *, name: str) -> Any:
     return document
 
 
+def _decoded(raw: bytes) -> str:
+    """A body's text: UTF-8, and where it is none, what its header calls it. Raises UnicodeDecodeError."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        charset = CHARSETS.get(_charset())
+        if charset is None:
+            raise
+        return raw.decode(charset)
+
+
+def _charset() -> str:
+    """The charset that the request names; an ordinary message, which is read without Flask, names no other."""
+    return request.mimetype_params.get("charset", "").lower() if has_request_context() else ""
+
+
 def _object(document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _invalid("The body must be a JSON object: {…}.")
@@ -85,7 +106,7 @@ def _object(document: Any) -> dict[str, Any]:
 
 def _parsed(raw: bytes | str, *, name: str) -> Any:
     try:
-        document = parsed(raw if isinstance(raw, str) else raw.decode("utf-8-sig"))
+        document = parsed(raw if isinstance(raw, str) else _decoded(raw))
     except (ValueError, RecursionError) as error:
         raise _invalid(f"{name} is not valid JSON{_where(error)}.") from None
     if is_too_deep(document):
@@ -120,7 +141,8 @@ def parameters(*models: type[BaseModel]) -> dict[str, Any]:
     A body that begins like JSON is JSON, whatever its header says; else it is the form that its header names, or there
     is none. Lists and objects of `models` may be written as JSON text. Tokens are left out. Raises RequestError.
     """
-    query = {name: value for name, value in request.args.items() if name not in OF_ALL_REQUESTS}
+    written = dict(reversed(_fields(request.query_string, request.args)))
+    query = {name: value for name, value in written.items() if name not in OF_ALL_REQUESTS}
     return _without_tokens({**query, **_body_object()}, models)
 
 
@@ -166,7 +188,7 @@ def _form(raw: bytes) -> dict[str, Any]:
         raise _invalid("The body is neither JSON nor a form.")
     ensure_named_parts()
     document: dict[str, Any] = {}
-    fields = list(request.form.items(multi=True))[:MAX_FIELDS]
+    fields = _fields(raw, request.form)[:MAX_FIELDS]
     _ensure_text(("The form", part) for field in fields for part in field)
     for name, written in fields:
         first, *path = [part.rstrip("]") for part in name.split("[")][:MAX_FORM_DEPTH]
@@ -178,6 +200,16 @@ def _form(raw: bytes) -> dict[str, Any]:
             target, first = inner, part or str(len(inner))
         target[first] = written
     return {key: _listed(value) for key, value in document.items()}
+
+
+def _fields(raw: bytes, read: MultiDict[str, str]) -> list[tuple[str, str]]:
+    """The fields of a form or a query in their order. One that is no UTF-8 is taken for what old programs write."""
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        charset = CHARSETS.get(_charset(), ANSI)
+        return parse_qsl(raw.decode(charset, "replace"), keep_blank_values=True, encoding=charset)
+    return list(read.items(multi=True))
 
 
 def _listed(value: Any) -> Any:
