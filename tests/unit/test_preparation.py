@@ -137,6 +137,16 @@ def test_field_reports_38_and_39_a_voice_note_has_its_codec_its_length_and_64_ba
     assert send.claimed_only
 
 
+def test_field_report_38_a_converted_voice_note_has_for_meta_what_meta_knows(tmp_path: Path) -> None:
+    shelf, web = Shelf(), Web(a_mp3=sound(tmp_path, "a.mp3"))
+
+    send, _ = prepared(web, shelf, for_phone=False, type="audio", audio={"link": "https://h.test/a.mp3", "voice": True})
+
+    ((media, _data),) = shelf.saved.values()
+    assert media.mime_type == OPUS
+    assert json.loads(send.body)["audio"] == {"id": media.id, "voice": True}
+
+
 def test_field_report_38_a_voice_that_a_form_calls_true_is_converted(tmp_path: Path) -> None:
     shelf, web = Shelf(), Web(a_mp3=sound(tmp_path, "a.mp3"))
 

@@ -166,8 +166,9 @@ class _Work:
             self._tools.voice(self.source, self._target)
             item = _replaced(item, self._save(self._target, OPUS, "voice.ogg"))
         if sound is not None:
-            item = {**item, "seconds": sound.seconds} | ({"waveform": sound.waveform} if sound.waveform else {})
-        return {**item, "voice": True, "mime_type": OPUS}
+            item = {**item, "seconds": sound.seconds, "mime_type": OPUS}
+            item |= {"waveform": sound.waveform} if sound.waveform else {}
+        return {**item, "voice": True}
 
     def _sound(self, item: dict[str, Any]) -> dict[str, Any]:
         sound = self._tools.sound(self.source, waveform=False)
