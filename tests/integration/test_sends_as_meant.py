@@ -402,7 +402,9 @@ def test_a_message_at_meta_cannot_be_deleted_and_the_client_reads_it(api: Api) -
     assert api.request("DELETE", f"/v15.0/{SANDBOX}/messages/wamid.X").status_code == 200
 
 
-@pytest.mark.parametrize("mark", [{"messaging_product": None}, {"messaging_product": ""}, {"message_id": 123}])
+@pytest.mark.parametrize(
+    "mark", [{"messaging_product": None}, {"messaging_product": ""}, {"message_id": 123}, {"typing_indicator": []}]
+)
 def test_a_read_mark_of_a_client_that_fills_in_every_field_is_taken(api: Api, mark: dict[str, Any]) -> None:
     body = {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.X", **mark}
 

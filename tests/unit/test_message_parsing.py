@@ -221,6 +221,7 @@ def test_json_in_a_text_goes_on_as_json() -> None:
     [
         {"ttl": ""},
         {"context": ""},
+        {"context": [], "ttl": []},
         {"text": {"body": "x", "preview_url": ""}},
         {"type": "audio", "audio": {"link": "https://a.test/a.ogg", "voice": ""}},
         {"type": "interactive", "interactive": {
@@ -234,7 +235,7 @@ def test_json_in_a_text_goes_on_as_json() -> None:
 def test_what_clients_that_fill_in_every_field_leave_empty_is_not_there(blank: dict[str, Any]) -> None:
     wire = parse_message({"to": CONTACT, "type": "text", "text": {"body": "x"}, **blank}).to_wire()
 
-    assert not any(nothing in serialise(wire) for nothing in ('""', "{}", "null"))
+    assert not any(nothing in serialise(wire) for nothing in ('""', "{}", "[]", "null"))
 
 
 def test_an_empty_text_beside_the_message_that_is_replied_to_takes_nothing_away() -> None:

@@ -22,8 +22,8 @@ INVALID = 131009
 MAX_NAMES = 20
 MODELS = {model.__name__: model for model in MESSAGES.values()}
 ACCEPTED = Sender(accepted=True)
-BLANK: tuple[Any, ...] = ("", {})
-"""What clients that fill in every field send for what is not there."""
+BLANK: tuple[Any, ...] = ("", {}, [])
+"""What clients that fill in every field send for what is not there; PHP writes an empty object as a list."""
 BLANK_FIELDS = frozenset({"context", "footer", "header", "preview_url", "ttl", "voice"})
 """The fields of a message, and of its object, that are a number, a flag or an object: an empty text is none."""
 WORDS = ("header", "body", "footer")
@@ -76,7 +76,7 @@ def _has_no_words(part: Any) -> bool:
 
 def parse_command(document: dict[str, Any]) -> Command:
     """Check a client's command on a message. Raises ValidationError."""
-    if document.get("typing_indicator") == "":
+    if document.get("typing_indicator") in ("", []):
         document = {name: value for name, value in document.items() if name != "typing_indicator"}
     return Command.model_validate(document)
 
