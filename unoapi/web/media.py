@@ -23,6 +23,7 @@ from unoapi.models.media import (
 from unoapi.services import media as service
 from unoapi.web.auth import check_owner, owner, session_token
 from unoapi.web.form_files import name_of
+from unoapi.web.messages import sender_for
 from unoapi.web.parts import parts
 from unoapi.web.request_body import MULTIPART
 from unoapi.web.schemas import STREAM, schema
@@ -61,7 +62,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     name = name_of(file)
     mime_type = _type_of(file, head, name=name)
     uno = parts()
-    limit = MAX_BYTES if uno.sessions.find(phone).provider == "whatsmeow" else limit_of(mime_type)
+    limit = limit_of(mime_type) if sender_for(phone).at_meta else MAX_BYTES
     try:
         media = service.save(
             phone,
