@@ -145,6 +145,24 @@ def test_only_what_the_number_wrote_can_be_changed_or_deleted(tmp_path: Path) ->
     assert pocket.sent()[-1]["message"]["protocolMessage"]["key"]["ID"] == "3EB0G"
 
 
+@pytest.mark.parametrize("about", ["wamid.GONE", "UNO.CALL.1", "UNO.QR.1"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        lambda about: {"type": "reaction", "reaction": {"message_id": about, "emoji": "\U0001f44d"}},
+        lambda about: {"type": "message_edit", "text": {"body": "x"}, "context": {"message_id": about}},
+        lambda about: {"type": "pin", "pin": {"message_id": about}},
+    ],
+    ids=["a reaction", "an edit", "a pin"],
+)
+def test_what_is_about_a_message_that_whatsapp_cannot_know_is_refused(tmp_path: Path, message: Any, about: str) -> None:
+    pocket = Pocket(tmp_path)
+
+    with pytest.raises(MessageRejected, match="not valid"):
+        pocket.send(**message(about))
+    assert pocket.sent() == []
+
+
 @pytest.mark.parametrize("by", ["the client", "the phone"])
 def test_field_report_103_the_clients_mark_comes_back_when_its_message_is_deleted(tmp_path: Path, by: str) -> None:
     pocket = Pocket(tmp_path)

@@ -490,7 +490,7 @@ def _key(message_id: str, *, to: str, keys: Keys) -> MessageKey:
             details = "message_id: this message stands in another chat than `to`, where nobody would see the change."
             _refuse(INVALID, "Parameter value is not valid", details)
         return key
-    if not message_id or message_id.startswith("wamid."):
+    if not message_id or message_id.startswith(OWN_IDS):
         details = "message_id: nothing is known of this message, or it is too old."
         _refuse(INVALID, "Parameter value is not valid", details)
     return MessageKey(id=message_id, chat=to_jid(to))  # WhatsApp's own id of a received message
