@@ -490,6 +490,11 @@ class Templates(Protocol):
     def put(self, phone: str, templates: list[dict[str, Any]]) -> None:
         """Store all templates of a phone."""
 
+    def change(
+        self, phone: str, made: Callable[[list[dict[str, Any]] | None], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """Store what is made of what is stored, and return it; no change of others' meanwhile is lost."""
+
 
 class QueueAges(Protocol):
     """When the messages of each queue can have come."""

@@ -6,6 +6,7 @@ The numbers C1 to C20 are those of the findings about real clients; the requests
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlencode
 
@@ -502,6 +503,20 @@ def test_c8_a_first_template_leaves_the_others(api: Api) -> None:
     assert names() == before
     document(ask(api, "DELETE", f"{V}/message_templates", json={"name": "hello"}))
     assert names() == before - {"hello"}
+
+
+def test_field_report_67_templates_that_are_saved_at_once_are_all_kept(api: Api) -> None:
+    with ThreadPoolExecutor(8) as others:
+        made = set(others.map(lambda number: make_template(api, f"campaign_{number}"), range(24)))
+        assert made <= {one["id"] for one in document(ask(api, "GET", f"{V}/message_templates"))["data"]}
+        gone = list(made)[::2]
+        deleted = others.map(
+            lambda one: ask(api, "DELETE", f"{V}/message_templates", params={"hsm_id": one}).status_code, gone
+        )
+        assert set(deleted) == {200}
+
+    left = {one["id"] for one in document(ask(api, "GET", f"{V}/message_templates"))["data"]}
+    assert left & made == made - set(gone)
 
 
 def test_field_report_67_a_change_takes_nothing_that_it_leaves_empty(api: Api) -> None:

@@ -19,6 +19,8 @@ from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from flask.typing import ResponseReturnValue
 
     from unoapi.models.cloud_api.messages import Template
@@ -128,13 +130,15 @@ def save(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 
 
 def _save(phone: str) -> dict[str, Any]:
-    uno = parts()
-    stored = uno.templates.get(phone)
-    # The default ones stay beside the first of one's own.
-    before = _shown(phone) if stored is None else stored
-    everything, saved = templates.save(phone, before, parameters(StoredTemplate))
-    uno.templates.put(phone, everything)
-    return saved
+    wanted = parameters(StoredTemplate)
+    return _changed(phone, lambda stored: templates.save(phone, stored, wanted)[0])[-1]
+
+
+def _changed(phone: str, made: Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Store what is made of a number's templates, and return it. The default ones stay beside the first of its own."""
+    only_hello = parts().settings.only_hello_template
+    default = templates.shown(phone, None, only_hello=only_hello)
+    return parts().templates.change(phone, lambda stored: made(default if stored is None else stored))
 
 
 @routes.get("/<version>/<node:phone>/message_templates/<id_or_name>")
@@ -165,13 +169,11 @@ def owner_of(template_id: str) -> tuple[str, dict[str, Any]] | None:
 def edit(phone: str, template: dict[str, Any]) -> ResponseReturnValue:
     """Change what the request names of a template, as Graph does at the template's own id."""
     wanted = parameters(StoredTemplate)
-    uno = parts()
     named = {name: value for name, value in wanted.items() if name in EDITABLE and value not in (None, "")}
     if "components" in named:  # in whose words the form of the placeholders is seen
         template = {name: value for name, value in template.items() if name != "parameter_format"}
     change = {**template, **named}
-    everything, _ = templates.save(phone, _shown(phone), change)
-    uno.templates.put(phone, everything)
+    _changed(phone, lambda stored: templates.save(phone, stored, change)[0])
     return jsonify(success=True)
 
 
@@ -190,14 +192,11 @@ def delete(version: str, phone: str, id_or_name: str = "") -> ResponseReturnValu
     """Delete by id or name in the path, or by `name`, `hsm_id`, both or `hsm_ids` in the query or the body."""
     if (session := _at_meta(phone)) is not None:
         return forward(session, AT_META, **({"name": id_or_name} if id_or_name else {}))
-    uno = parts()
     asked = {} if id_or_name else parameters()
     name = id_or_name or str(asked.get("name") or "")
     ids = _ids_in(asked)
     if not name and not ids:
         details = "Name the template: name=…, hsm_id=… or hsm_ids=…"
         raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
-    stored = uno.templates.get(phone)
-    rest = templates.delete(phone, _shown(phone) if stored is None else stored, name, ids=ids)
-    uno.templates.put(phone, rest)
+    rest = _changed(phone, lambda stored: templates.delete(phone, stored, name, ids=ids))
     return jsonify(success=True, status="success", data=rest) if id_or_name else jsonify(success=True)
