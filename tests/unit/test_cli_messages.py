@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,6 +121,18 @@ def test_a_test_event_says_what_came_of_it_and_what_took_time(answer: Answer, ou
     uno = replace(make_uno(make_session(make_webhook(id="crm"))), webhook_client=WebhookRecorder(answer))
 
     assert call(uno, "endpoint", "test", PHONE, "crm").output.splitlines()[0].startswith(outcome)
+
+
+def test_a_list_of_webhooks_says_the_last_error_of_each() -> None:
+    uno = make_uno(make_session(make_webhook(id="crm"), make_webhook(id="n8n")))
+    at = datetime(2026, 1, 31, 9, 5, tzinfo=UTC)
+    uno.traces.add(TraceEntry(at=at, step="attempt", phone=PHONE, message_id="w.1", webhook="crm", detail="HTTP 401"))
+
+    _, crm, n8n = call(uno, "endpoint", "list", PHONE).output.splitlines()
+
+    assert crm.split()[1:3] == ["crm", "open"]
+    assert crm.rstrip().endswith("HTTP 401 (01-31 09:05)")
+    assert n8n.split()[1:] == ["n8n", "open"]
 
 
 def test_a_test_event_says_what_the_receiver_said() -> None:

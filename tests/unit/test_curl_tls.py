@@ -57,6 +57,12 @@ class TestCertificates:
 
         assert (answer.failed_at, "wants a certificate" in answer.error) == ("tls", True)
 
+    def test_a_port_that_is_silent_in_the_handshake_is_no_slow_receiver(self, sender: CurlSender) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            answer = send(sender, f"https://127.0.0.1:{listener.getsockname()[1]}/", timeout_ms=200)
+
+        assert (answer.failed_at, answer.error) == ("tls", "did not answer within 200 ms: no TLS handshake")
+
     @pytest.mark.usefixtures("no_certificates_named")
     def test_the_default_bundle_is_a_file_with_certificates(self) -> None:
         bundle = find_ca_bundle()

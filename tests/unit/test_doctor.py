@@ -40,6 +40,7 @@ from unoapi.cli.probes import folder_state, mode_of, public_state
 from unoapi.errors import BrokerUnavailable
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.reachability import connection_failure
+from unoapi.models.attempts import NO_TLS
 from unoapi.models.jobs import now_ms
 from unoapi.models.processes import this_process
 from unoapi.settings import repeated_names
@@ -284,6 +285,16 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         checks.check_addresses([replace(ADDRESS, step="tls", error="certificate not valid: expired")]),
         1,
         "renew its certificate",
+    ),
+    "a webhook with https on a port without TLS": (
+        checks.check_addresses([replace(ADDRESS, step="tls", error=f"{NO_TLS} (wrong version number)")]),
+        1,
+        "write http, or the port for https",
+    ),
+    "a webhook that does not answer a TLS handshake": (
+        checks.check_addresses([replace(ADDRESS, step="tls", error="did not answer within 4000 ms: no TLS handshake")]),
+        1,
+        "write http, or the port for https",
     ),
     "a webhook that the address guard refuses": (
         checks.check_addresses([replace(ADDRESS, step="guard", error="only UNOAPI_ALLOWED_HOSTS can allow it")]),

@@ -86,6 +86,8 @@ def test_field_report_86_a_redirect_is_the_reason_and_says_where_to() -> None:
         (Answer(525), "proxy"),
         (Answer(304), "status"),
         (Answer(error=f"{NO_TLS} (wrong version number)", failed_at="tls"), "no_tls"),
+        (Answer(error="did not answer within 300 ms: no TLS handshake", failed_at="tls"), "no_tls"),
+        (Answer(error="did not answer within 300 ms", failed_at="answer"), "answer"),
         (Answer(error="certificate not valid: expired", failed_at="tls"), "tls"),
         (Answer(error=NOT_HTTP, failed_at="answer"), "http"),
         (Answer(error="name not found", failed_at="name"), "name"),

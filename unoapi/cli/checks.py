@@ -15,6 +15,7 @@ from unoapi import __version__
 from unoapi.cli.findings import note, ok, without_login, wrong
 from unoapi.errors import EX_CONFIG
 from unoapi.errors.validation import is_usable_secret
+from unoapi.models.attempts import NO_TLS, SILENT
 from unoapi.models.former_settings import former_names, misspelt_names
 from unoapi.models.graph_versions import warning
 from unoapi.settings import setting_names
@@ -438,7 +439,7 @@ def check_addresses(states: Sequence[AddressState], *, left_out: int = 0) -> Ite
         if state.step == "guard":
             yield wrong("address", f"{state.name} {state.origin}: {state.error}", EX_CONFIG)
         elif state.error:
-            yield wrong("address", f"{state.name} {state.origin}: {state.error}: {ADVICE.get(state.step, GENERAL)}")
+            yield wrong("address", f"{state.name} {state.origin}: {state.error}: {_advice(state)}")
         elif state.origin.startswith("http:") and (urlsplit(state.origin).hostname or "") not in LOCAL_HOSTS:
             yield note(
                 "address", f"{state.name} {state.origin} is not https: what is sent there can be read on the way"
@@ -446,6 +447,13 @@ def check_addresses(states: Sequence[AddressState], *, left_out: int = 0) -> Ite
     if states and not any(state.error for state in states):
         more = f"; {left_out} more were not tried" if left_out else ""
         yield ok("address", f"{len(states)} take connections{more}")
+
+
+def _advice(state: AddressState) -> str:
+    """What to do about an address that takes no connection."""
+    if state.step == "tls" and state.error.startswith((NO_TLS, SILENT)):
+        return "write http, or the port for https"
+    return ADVICE.get(state.step, GENERAL)
 
 
 ADVICE = {

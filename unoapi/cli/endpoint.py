@@ -39,7 +39,7 @@ def list_endpoints(uno: Uno, phone: str, as_json: bool) -> None:
                 print_json(line)
             pause = f"{line['paused_ms'] // 1000} s" if line.get("paused_ms") else ""
             since = (line.get("since") or "")[:16].replace("T", " ")
-            last = (line.get("last_error") or {}).get("error", "") if line["state"] == "down" else ""
+            last = _last_error(line)
             cells = (number, line["webhook"] or "", line["state"], since, pause, line["error"] or last)
             table.add_row(*(shown(f"{cell}") for cell in cells))
     if phone and not table.rows:
@@ -107,6 +107,15 @@ def drop(uno: Uno, phone: str, webhook_id: str) -> None:
     _webhook(uno, phone, webhook_id)
     uno.deliveries.drop(Endpoint(phone, webhook_id))
     click.echo("Dropped what was accepted until now.")
+
+
+def _last_error(line: dict[str, Any]) -> str:
+    """The last error of a webhook; of one that is not down when that was, for it may be mended since."""
+    last = line.get("last_error")
+    if not last:
+        return ""
+    at = "" if line["state"] == "down" else f" ({last['at'][5:16].replace('T', ' ')})"
+    return f"{last['error']}{at}"
 
 
 def _states(uno: Uno, phone: str) -> list[dict[str, Any]]:

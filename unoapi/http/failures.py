@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pycurl
 
-from unoapi.models.attempts import NO_TLS, NOT_HTTP
+from unoapi.models.attempts import NO_TLS, NOT_HTTP, SILENT
 
 BAD_ADDRESS = "the address is not valid"
 NO_NAME = "name not found"
@@ -30,7 +30,7 @@ CURL_ERRORS = {
     _E_WEIRD_SERVER_REPLY: ("", NOT_HTTP),
     pycurl.E_COULDNT_RESOLVE_HOST: ("name", NO_NAME),
     pycurl.E_COULDNT_CONNECT: ("connection", "no connection: {system}"),
-    pycurl.E_OPERATION_TIMEDOUT: ("", "did not answer within {timeout_ms} ms"),
+    pycurl.E_OPERATION_TIMEDOUT: ("", f"{SILENT} {{timeout_ms}} ms"),
     pycurl.E_PEER_FAILED_VERIFICATION: ("tls", "certificate not valid: {text}"),
     pycurl.E_SSL_CONNECT_ERROR: ("tls", "TLS handshake failed: {text}"),
     pycurl.E_SSL_CACERT_BADFILE: ("tls", "our certificate bundle cannot be read"),
@@ -39,6 +39,15 @@ CURL_ERRORS = {
     pycurl.E_RECV_ERROR: ("", LOST),
     pycurl.E_FILESIZE_EXCEEDED: ("size", "the answer is larger than allowed"),
 }
+
+
+UNFINISHED = {
+    "name": ": no address for its name",
+    "connection": ": no connection",
+    "tls": ": no TLS handshake",
+    "answer": "",
+}
+"""What was waited for until the time was over; an answer, if nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,11 @@ def explain_curl(curl: pycurl.Curl, code: int, *, timeout_ms: int, secure: bool)
         sentence = f"{NO_TLS} ({{text}})"
     if code == pycurl.E_RECV_ERROR and _CERTIFICATE_WANTED in curl.errstr():  # told behind the handshake of TLS 1.3
         step, sentence = "tls", "the receiver wants a certificate from its clients, and this has none"
+    step = step or _unfinished_step(curl, secure=secure)
+    if code == pycurl.E_OPERATION_TIMEDOUT:
+        sentence += UNFINISHED[step]
     values = {"code": code, "text": curl.errstr(), "timeout_ms": timeout_ms, "system": os.strerror(system).lower()}
-    return Failure(step or _unfinished_step(curl, secure=secure), sentence.format(**values))
+    return Failure(step, sentence.format(**values))
 
 
 def _unfinished_step(curl: pycurl.Curl, *, secure: bool) -> str:

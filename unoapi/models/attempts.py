@@ -13,7 +13,8 @@ MAX_ERROR_CHARS = 300
 MAX_HELD_CLAIMS = 20
 NOT_HTTP = "did not answer in HTTP"
 NO_TLS = "TLS handshake failed: the port does not speak TLS"
-"""Two reasons of `Answer.error` that a diagnosis knows again."""
+SILENT = "did not answer within"
+"""Reasons of `Answer.error` that a diagnosis knows again."""
 
 
 class Attempt(BaseModel):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from unoapi.errors import RequestError
-from unoapi.models.attempts import NO_TLS, NOT_HTTP
+from unoapi.models.attempts import NO_TLS, NOT_HTTP, SILENT
 from unoapi.models.jobs import computed_id, now_ms
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _cause(answer: Answer, failed_at: str) -> str:
         return "login" if any(word in path for word in LOGINS) else "redirect"
     if answer.status is not None:
         return STATUSES.get(answer.status) or ("failed" if answer.status in FAILED else "status")
-    if answer.error.startswith(NO_TLS):
+    if failed_at == "tls" and answer.error.startswith((NO_TLS, SILENT)):
         return "no_tls"
     return "http" if answer.error == NOT_HTTP else failed_at
 
