@@ -188,7 +188,7 @@ def test_a_phone_that_is_away_is_said_to_be_and_others_have_no_groups(api: Memor
     assert api.get(GROUPS, token="wrong").status_code == 401
 
 
-@pytest.mark.parametrize("data", ["no object", {"groups": "x"}, {"groups": [{"jid": 5}]}, None])
+@pytest.mark.parametrize("data", ["no object", {"groups": "x"}, {"groups": [{"jid": [5]}]}, None])
 def test_an_answer_of_another_form_is_no_answer(api: MemoryApi, phone: Pocket, data: Any) -> None:
     phone.provider._rpc = type("Strange", (), {"ask": lambda *_, **__: data})()
 
@@ -365,6 +365,31 @@ def test_a_mention_in_a_group_that_cannot_be_asked_rings_by_the_phone(phone: Poc
     sent = phone.send(to=GROUP, type="text", text={"body": f"@{ANA}, please"})["extendedTextMessage"]
 
     assert sent["contextInfo"]["mentionedJID"] == [f"{ANA}@s.whatsapp.net"]
+
+
+@pytest.mark.parametrize("picture", [False, True], ids=["text", "caption"])
+def test_a_mention_in_an_edit_rings_as_in_the_message(phone: Pocket, *, picture: bool) -> None:
+    phone.engine.groups._write({GROUP: {"jid": GROUP, "subject": "Orders", "members": [
+        {"jid": lid_of(ANA), "phone": ANA, "lid": lid_of(ANA)},
+    ]}})  # fmt: skip
+    first: dict[str, Any] = {"type": "text", "text": {"body": "hi"}}
+    if picture:
+        first = {"type": "image", "image": {"link": "https://h.test/a.jpg", "caption": "hi"}}
+    phone.send("wamid.1", to=GROUP, **first)
+
+    def edited(message_id: str, text: str) -> Any:
+        left = phone.send(
+            message_id, to=GROUP, type="message_edit", context={"message_id": "wamid.1"}, text={"body": text}
+        )
+        return left["editedMessage"]["message"]["protocolMessage"]["editedMessage"]
+
+    field, words = ("imageMessage", "caption") if picture else ("extendedTextMessage", "text")
+    one, everybody = edited("wamid.2", f"hi @{ANA}")[field], edited("wamid.3", "hi @todos")[field]
+
+    assert one[words] == f"hi @{lid_of(ANA).partition('@')[0]}"
+    assert one["contextInfo"] == {"mentionedJID": [lid_of(ANA)]}
+    assert (everybody[words], everybody["contextInfo"]) == ("hi", {"nonJIDMentions": 1})
+    assert edited("wamid.4", "hi") == ({field: {words: "hi"}} if picture else {"conversation": "hi"})
 
 
 # --- blocking, own profile ---

@@ -33,7 +33,19 @@ from unoapi.models.connector.commands import (
     Send,
     Typing,
 )
-from unoapi.models.connector.content import WORDS, Buttons, Edit, ListMenu, Media, Pin, Reaction, Revoke, Text
+from unoapi.models.connector.content import (
+    WORDS,
+    Buttons,
+    Edit,
+    ListMenu,
+    Media,
+    Pin,
+    Reaction,
+    Revoke,
+    Text,
+    spoken,
+    with_words,
+)
 from unoapi.models.connector.quoting import Quoted, quoted_of
 from unoapi.models.jobs import now_ms
 from unoapi.models.phones import (
@@ -316,12 +328,12 @@ class CommandHandler:
             for mention in send.mentions[:MAX_MENTIONS]
         }
         users = {with_ninth_digit(user_of(mention)): user_of(address) for mention, address in addresses.items()}
-        content = send.content
-        if (field := WORDS.get(type(content))) is not None:
+        content, said = send.content, spoken(send.content)
+        if (field := WORDS.get(type(said))) is not None:
             written = NUMBER_IN_TEXT.sub(
-                lambda found: f"@{users.get(with_ninth_digit(found[1]), found[1])}", str(getattr(content, field))
+                lambda found: f"@{users.get(with_ninth_digit(found[1]), found[1])}", str(getattr(said, field))
             )
-            content = content.model_copy(update={field: written})
+            content = with_words(content, written)
         mentions = (*addresses.values(), *send.mentions[MAX_MENTIONS:])
         return send.model_copy(update={"mentions": mentions, "content": content})
 

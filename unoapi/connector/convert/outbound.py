@@ -34,6 +34,7 @@ CAPTIONED = ("image", "video", "document")
 NATIVE_NAMES = {"reply": "quick_reply", "url": "cta_url", "call": "cta_call", "copy_code": "cta_copy"}
 
 
+MENTIONS = ("mentionedJID", "nonJIDMentions")
 WHITE = 0xFFFFFFFF
 OPUS = "audio/ogg; codecs=opus"
 UNSUPPORTED = 131051
@@ -325,12 +326,21 @@ def _with_context(message: dict[str, Any], send: Send) -> dict[str, Any]:
         context["nonJIDMentions"] = 1
     if send.ephemeral_seconds:
         context["expiration"] = send.ephemeral_seconds
+    return _in_context(message, context)
+
+
+def _in_context(message: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     if not context:
         return message
     (name, part), *others = message.items()
     if name == "conversation":
         return {"extendedTextMessage": {"text": part, "contextInfo": context}}
-    if name in ("reactionMessage", "pinInChatMessage", "protocolMessage", "editedMessage"):
+    if name in ("reactionMessage", "pinInChatMessage", "protocolMessage"):
+        return message
+    if name == "editedMessage":  # whom it mentions stands beside its new words; the rest is as it was
+        edit = part["message"]["protocolMessage"]
+        marks = {mark: context[mark] for mark in MENTIONS if mark in context}
+        edit["editedMessage"] = _in_context(edit["editedMessage"], marks)
         return message
     if name == "documentWithCaptionMessage":
         part["message"]["documentMessage"]["contextInfo"] = context

@@ -5,7 +5,7 @@ The same kinds travel both ways; media differ: received ones carry a descriptor,
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Tag, model_validator
 
@@ -34,6 +34,9 @@ class Base(BaseModel):
         if not isinstance(value, dict) or None not in value.values():
             return value
         return {name: part for name, part in value.items() if part is not None}
+
+
+Item = TypeVar("Item", bound=Base)
 
 
 class Preview(Base):
@@ -334,6 +337,18 @@ KINDS: dict[str, type[Base]] = {
 
 WORDS: dict[type[Base], str] = {Text: "body", Media: "caption", ListMenu: "body", Buttons: "body"}
 """The field in which members of a group can be mentioned."""
+
+
+def spoken(item: Base) -> Base:
+    """Where the words of a content stand: in an edit, in what it says now."""
+    return item.content if isinstance(item, Edit) else item
+
+
+def with_words(item: Item, words: str) -> Item:
+    """The content with other words. It must have some: see `WORDS`."""
+    if isinstance(item, Edit):
+        return item.model_copy(update={"content": with_words(item.content, words)})
+    return item.model_copy(update={WORDS[type(item)]: words})
 
 
 def _tag(value: Any) -> str:

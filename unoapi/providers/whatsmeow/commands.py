@@ -313,12 +313,13 @@ def _without_mention(item: content.Content, message: OutboundMessage, *, to: str
     words = _words(item)
     if not is_group(to) or not EVERYBODY.search(words):
         return item, getattr(message, "mentionAll", None) in (True, "true")
-    return item.model_copy(update={content.WORDS[type(item)]: EVERYBODY.sub("", words).strip() or words}), True
+    return content.with_words(item, EVERYBODY.sub("", words).strip() or words), True
 
 
 def _words(item: content.Content) -> str:
     """In what a content says members of a group can be mentioned."""
-    return str(getattr(item, content.WORDS.get(type(item), ""), ""))
+    said = content.spoken(item)
+    return str(getattr(said, content.WORDS.get(type(said), ""), ""))
 
 
 def _media(kind: str, file: MediaObject) -> content.Media:
