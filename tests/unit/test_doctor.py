@@ -120,6 +120,11 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         0,
         "did you mean WEBHOOK_TIMEOUT_MS?",
     ),
+    "a proxy that is not used": (
+        checks.check_proxies({"https_proxy": "http://proxy.local:3128", "HTTP_PROXY": ""}),
+        0,
+        "HTTPS_PROXY: not used here: webhooks, links to files and Meta are called directly",
+    ),
     "a line that is none": (
         checks.check_lines(".env", [6], {}),
         0,

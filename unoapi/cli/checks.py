@@ -152,6 +152,16 @@ def check_slips(environment: Mapping[str, str | None]) -> Iterator[Finding]:
         yield note("settings", f"{name} is not a setting and does nothing; did you mean {meant}?")
 
 
+def check_proxies(environment: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Proxies that other programs of the machine go through, and this one does not."""
+    if names := [name for name in PROXIES if environment.get(name) or environment.get(name.lower())]:
+        words = "webhooks, links to files and Meta are called directly, phones through PROXY_URL"
+        yield note("settings", f"{', '.join(names)}: not used here: {words}; let the firewall allow that")
+
+
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+
+
 def check_lines(file: str, lines: Iterable[int], repeated: Mapping[str, int]) -> Iterator[Finding]:
     """Lines of a `.env` file that are not read, and names that several of them have."""
     for line in lines:
