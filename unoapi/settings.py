@@ -369,7 +369,8 @@ class Settings(BaseSettings):
         description="What a contact writes, alone, to get no more campaigns; commas between. Empty: nothing.",
     )
     connection_type: Literal["qrcode", "pairing_code", "forward"] = Field(
-        "qrcode", description="How a phone is connected when nothing else is asked for."
+        "qrcode",
+        description="How a phone is connected when nothing else is asked for; `forward`: it is at Meta.",
     )
     auto_connect: bool = Field(True, description="Connect the stored sessions at the start.")
     auto_restart_ms: int = Field(

@@ -192,6 +192,21 @@ def test_a_pairing_code_is_asked_for(api: Api) -> None:
     assert json.loads(api.redis.get(f"unoapi-config:{SHOP}"))["connectionType"] == "pairing_code"
 
 
+def test_only_the_operator_says_that_a_number_is_at_meta_as_the_node_version_does(api: Api) -> None:
+    def to(how: str, token: str) -> Any:
+        return ask(api, "POST", f"{V}/{SHOP}/register", token, json={"connectionType": how, "provider": "baileys"})
+
+    refused(to("forward", TOKEN), 403)
+    forwarded = to("forward", OPERATOR)
+    provider = got(api, f"/session/{SHOP}/state")["provider"]
+    refused(to("qrcode", TOKEN), 403)
+
+    assert (forwarded.status_code, provider) == (200, "forwarder")
+    assert "webhookForward" in forwarded.json()["warnings"][0]
+    assert to("forward", TOKEN).status_code == 200  # as an answer showed it
+    assert to("qrcode", OPERATOR).status_code == 200
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

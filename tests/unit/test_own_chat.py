@@ -320,6 +320,7 @@ def test_the_former_template_changes_the_webhook() -> None:
         ("unoapi-config\nlabel: A\nsessionWebhook: nowhere", "line 2: sessionWebhook"),
         ("unoapi-config\nproxyUrl: socks5://p.test:1", "proxyUrl"),
         ("unoapi-config\nprovider: sandbox", "Only the operator's token may change provider"),
+        ("unoapi-config\nconnectionType: forward", "Only the operator's token may change connectionType"),
         ("unoapi-config\nauthToken: short", "line 1: authToken"),
         ("unoapi-config\nwebhooks:\n  - id: crm\n    timeoutMs: soon", "line 3"),
         ("unoapi-webhook\nurl: {{url}}", "line 1"),

@@ -65,6 +65,21 @@ def test_the_providers_of_the_node_version_are_understood(stored: object, read: 
     assert Session.model_validate({"phone": PHONE, "provider": stored}).provider == read
 
 
+@pytest.mark.parametrize(
+    ("provider", "read"),
+    [(None, "forwarder"), ("", "forwarder"), ("baileys", "forwarder"), ("whatsmeow", "whatsmeow"),
+     ("sandbox", "sandbox")],
+)  # fmt: skip
+def test_a_number_that_the_node_version_forwards_is_at_meta(provider: object, read: str) -> None:
+    stored = {"provider": provider, "connectionType": "forward"}
+    by_environment = Environment(options={"connectionType": "forward"})
+
+    assert Environment().complete(PHONE, stored).provider == read
+    assert by_environment.complete(PHONE, {"provider": provider}).provider == read
+    assert by_environment.complete(PHONE, {"provider": provider, "connectionType": "qrcode"}).provider != "forwarder"
+    assert by_environment.session(PHONE).provider == "forwarder"
+
+
 @pytest.mark.parametrize("field", ["authToken", "auth_token"])
 def test_the_token_is_read_under_both_names(field: str) -> None:
     session = Session.model_validate({"phone": PHONE, field: SECRET})

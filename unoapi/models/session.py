@@ -31,6 +31,9 @@ MIN_TOKEN_LENGTH = 16
 """Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
 
 ProviderName = Literal["whatsmeow", "forwarder", "sandbox"]
+NODE_PHONES = (None, "", "baileys")
+"""What the Node version calls the provider of phones."""
+FORWARD = "forward"
 TtlS = Annotated[int, AfterValidator(lambda value: max(-1, min(value, MAX_TTL_S)))]
 """Seconds on a blacklist. The Node version takes every negative number for no end, and has no longest time."""
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -134,10 +137,18 @@ class Session(ConnectorOptions):
     webhook_forward: Forward = Forward()
     business_profile: BusinessProfile = BusinessProfile()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _at_meta_in_the_node_version(cls, value: object) -> object:
+        """There `connectionType` says that a number is at Meta; `provider` may not be set."""
+        if isinstance(value, dict) and value.get("connectionType") == FORWARD and value.get("provider") in NODE_PHONES:
+            return {**value, "provider": "forwarder"}
+        return value
+
     @field_validator("provider", mode="before")
     @classmethod
     def _provider_of_node_version(cls, value: object) -> object:
-        return "whatsmeow" if value in (None, "", "baileys") else value
+        return "whatsmeow" if value in NODE_PHONES else value
 
     @field_validator("auth_token", "previous_auth_token", mode="before")
     @classmethod

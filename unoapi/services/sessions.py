@@ -18,7 +18,15 @@ from unoapi.errors.validation import HEADER_VALUE, TOKEN, is_usable_secret, name
 from unoapi.models.options import BusinessProfile, Forward
 from unoapi.models.phones import LOCAL_DIGITS
 from unoapi.models.provenance import NO_ADDRESSES
-from unoapi.models.session import MAX_TIMEOUT_MS, MIN_TOKEN_LENGTH, Session, Webhook, with_own_ids, without_secrets
+from unoapi.models.session import (
+    FORWARD,
+    MAX_TIMEOUT_MS,
+    MIN_TOKEN_LENGTH,
+    Session,
+    Webhook,
+    with_own_ids,
+    without_secrets,
+)
 from unoapi.models.text import figures
 
 if TYPE_CHECKING:
@@ -176,7 +184,7 @@ def read_otherwise(phone: str, wanted: dict[str, Any]) -> list[str]:
         sentences.append(f"{phone} is no number in international form, such as 5511999990000: no phone will have it")
     if wanted.get("webhooks") == []:
         sentences.append('webhooks: an empty list changes nothing; send those that stay, with "overrideWebhooks": true')
-    if wanted.get("provider") == "baileys":
+    if wanted.get("provider") == "baileys" and wanted.get("connectionType") != FORWARD:
         sentences.append("provider: baileys is read as whatsmeow, and the number scans a new QR code")
     if any(wanted.get(name, "") is None or wanted.get(name) == "" for name in TOKEN_NAMES & wanted.keys()):
         sentences.append("authToken: the number has no token of its own now; the operator's alone opens it")
@@ -289,6 +297,8 @@ def _check_token(stored: dict[str, Any], wanted: dict[str, Any], *, by_operator:
 def _own_options(stored: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """What a session's own token may change. The operator's options may come back as an answer showed them."""
     named = OPERATOR_OPTIONS & wanted.keys()
+    if FORWARD in (wanted.get("connectionType"), stored.get("connectionType")):  # it stands for a provider
+        named |= {"connectionType"} & wanted.keys()
     changed = sorted(name for name in named if _shown(wanted[name]) != _shown(stored.get(name)))
     if changed:
         details = f"Only the operator's token may change {', '.join(changed)}."

@@ -61,9 +61,12 @@ def register(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (
 
 
 def _without_an_account(phone: str, wanted: dict[str, Any]) -> list[str]:
-    if wanted.get("provider") != "forwarder":
+    if not {"provider", "connectionType"} & wanted.keys():
         return []
-    account = parts().sessions.find(phone).webhook_forward
+    session = parts().sessions.find(phone)
+    if session.provider != "forwarder":
+        return []
+    account = session.webhook_forward
     complete = account.phone_number_id and account.business_account_id and account.token.get_secret_value()
     words = "provider: forwarder needs webhookForward with phoneNumberId, businessAccountId and token to send"
     return [] if complete else [words]
