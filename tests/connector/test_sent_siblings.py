@@ -177,6 +177,30 @@ def test_field_report_103_the_clients_mark_comes_back_when_its_message_is_delete
     assert (last["status"], last["biz_opaque_callback_data"]) == ("deleted", "order-1")
 
 
+@pytest.mark.parametrize("to", [CONTACT, "120363@g.us"])
+def test_a_deletion_on_the_phone_of_what_a_client_sent_is_told_though_own_messages_and_groups_are_ignored(
+    tmp_path: Path, to: str
+) -> None:
+    pocket = Pocket(tmp_path, ignoreOwnMessages=True, ignoreGroupMessages=True)
+    pocket.send(to=to, type="text", text={"body": "x"})
+    chat = {"jid": to, "kind": "group"} if "@" in to else CHAT
+
+    for deleted in ("3EB0TYPED", pocket.sent()[0]["id"]):
+        pocket.receives({"kind": "revoke", "target_id": deleted}, f"{deleted}.R", from_me=True, chat=chat)
+
+    told = [value["statuses"][0] for value in pocket.events]
+    assert [(status["id"], status["status"]) for status in told] == [("wamid.OUT", "sent"), ("wamid.OUT", "deleted")]
+
+
+def test_the_deletion_of_what_no_client_sent_names_no_id_of_ours(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.ids.remember_ours(PHONE, theirs="3EB0OWN", ours="UNO.OWN.1")
+
+    pocket.receives({"kind": "revoke", "target_id": "3EB0OWN"}, from_me=True)
+
+    assert pocket.events == []
+
+
 @pytest.mark.parametrize(("to", "writer"), [(CONTACT, f"{CONTACT}@s.whatsapp.net"), ("120363@g.us", None)])
 def test_field_report_30_a_message_that_nobody_knows_any_more_is_quoted_as_the_contacts(
     tmp_path: Path, to: str, writer: str | None

@@ -29,6 +29,7 @@ from unoapi.models.text import mended
 from unoapi.providers.whatsmeow import session_notices as notices
 from unoapi.providers.whatsmeow.group_events import group_events
 from unoapi.providers.whatsmeow.inbound import (
+    UNKNOWN_TO_CLIENTS,
     events_of,
     identity_of,
     is_placeholder,
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
     from unoapi.ports import Chats, Connections, MessageIds, SessionStore
 
 READ_AGAIN_MS = 60_000
-UNKNOWN_TO_CLIENTS = "UNO.OWN."
-"""How our ids of messages begin that no client sent: deletions, and texts that refuse a call."""
 RESEND_WAIT_MS, PHONE_WAIT_MS = 30_000, 120_000
 """So long the readable message is waited for: from the sender's device, or from the number's own phone."""
 LOOK_AGAIN_MS = 60_000

@@ -41,6 +41,8 @@ UNAVAILABLE = 131060
 TITLE = "This message is currently unavailable"
 UNREADABLE = "A message is here that this device could not read. Open WhatsApp on the phone to read it."
 VIEW_ONCE = "A message is here that only the phone can show, as one for a single view. Open WhatsApp on the phone."
+UNKNOWN_TO_CLIENTS = "UNO.OWN."
+"""How our ids of messages begin that no client sent: deletions, and texts that refuse a call."""
 NO_REACTION = "(the reaction was taken back)"
 """A reaction that is gone, as a text: an empty one is no message to anybody."""
 TIMER_CHANGES = ("3", "EPHEMERAL_SETTING")
@@ -59,20 +61,24 @@ def events_of(
     connections: Connections | None,
     chats: Chats | None = None,
 ) -> list[Event]:
-    """The events of a message; none when the session ignores it or when it is housekeeping."""
-    phone = session.phone
-    if (received.history and session.ignore_history_messages) or session.ignores(
-        chat=address_of(received.chat), phone=phone, from_me=received.from_me
-    ):
+    """The events of a message; none when the session ignores it or when it is housekeeping.
+
+    The deletion of what a client sent is no message, and is told whatever is ignored.
+    """
+    phone, inner = session.phone, received.content
+    ignored = session.ignores(chat=address_of(received.chat), phone=phone, from_me=received.from_me)
+    if received.history and (ignored or session.ignore_history_messages):
+        return []
+    if ignored and not (isinstance(inner, Revoke) and ids.ours(phone, inner.target_id) != inner.target_id):
         return []
     if received.history:
         return _past(received, session=session, ids=ids, connections=connections)
     counterparty = _counterparty(received, phone=phone)
-    inner = received.content
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
         _note_known(inner, received, phone=phone, connections=connections)
-        return [_deleted(inner, received, counterparty=counterparty, phone=phone, ids=ids)]
+        status = _deleted(inner, received, counterparty=counterparty, phone=phone, ids=ids)
+        return [] if status.message_id.startswith(UNKNOWN_TO_CLIENTS) else [status]
     if edited is not None and not isinstance(edited.content, Unsupported):
         _note_known(edited, received, phone=phone, connections=connections)
     if chats is not None:
