@@ -41,7 +41,13 @@ def send_message(self: UnoTask, job: SendMessage) -> None:
     # Whatever goes wrong from here on: it was sent, and is neither sent again nor reported as failed.
     self.carry(receipt=receipt.packed())
     envelopes = [
-        *sending.event_envelopes(job, receipt, sessions=uno.sessions, hold_ms=uno.settings.unoapi_status_hold_ms),
+        *sending.event_envelopes(
+            job,
+            receipt,
+            sessions=uno.sessions,
+            hold_ms=uno.settings.unoapi_status_hold_ms,
+            index=uno.media_index,
+        ),
         *own_chat.sent(job, receipt, sessions=uno.sessions),
     ]
     if envelopes:

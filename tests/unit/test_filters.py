@@ -12,6 +12,7 @@ from tests.support.fakes import (
     CONTACT,
     GROUP,
     PHONE,
+    MemoryMediaIndex,
     MemorySessions,
     make_event,
     make_fan_out,
@@ -23,6 +24,7 @@ from tests.support.fakes import (
 from unoapi.models.cloud_api.callbacks import Change
 from unoapi.models.cloud_api.event_content import EventContent, Traits
 from unoapi.models.cloud_api.events import split
+from unoapi.models.media import MediaFile
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.session import Webhook
 from unoapi.services.filters import mute_s, refusal
@@ -206,6 +208,34 @@ def test_a_sent_message_says_what_it_is_about_and_where_it_stands(
     value = EventContent.of(getattr(envelope.job, "body", ""), kind="message").value
     assert value["messages"] == [{"from": PHONE, "id": "wamid.1", "timestamp": "1", **told}]
     assert value["contacts"][0].get("group_id") == told.get("group_id")
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "sent", "more"),
+    [
+        ("image", {"caption": "x"}, {"mime_type": "image/jpeg", "filename": "31.jpeg"}),
+        ("audio", {"voice": True, "mime_type": "audio/ogg; codecs=opus", "seconds": 2}, {"mime_type": "audio/ogg"}),
+        ("document", {"filename": "Nota.pdf"}, {"mime_type": "application/pdf"}),
+    ],
+)
+def test_the_file_of_a_sent_message_is_told_as_those_of_received_ones(
+    kind: str, sent: dict[str, Any], more: dict[str, str], *, away: bool
+) -> None:
+    sessions, index = MemorySessions(make_session(make_webhook(sendNewMessages=True))), MemoryMediaIndex()
+    mime_type = sent.get("mime_type") or more["mime_type"]
+    index.write(MediaFile(id="31", phone=PHONE, mime_type=mime_type, sha256="f0", key=f"{PHONE}/31.jpeg"))
+    index.away = away
+    job = make_send(body=json.dumps({"to": CONTACT, "type": kind, kind: {"id": f"{PHONE}/31", **sent}}))
+
+    (envelope,) = new_message_envelopes(job, Receipt(recipient=CONTACT), sessions=sessions, index=index)
+
+    told = EventContent.of(getattr(envelope.job, "body", ""), kind="message").value["messages"][0][kind]
+    shown = {name: part for name, part in sent.items() if name not in ("mime_type", "seconds")}
+    if away:
+        assert told == {"id": f"{PHONE}/31", **shown}
+    else:
+        assert told == {"filename": "31.jpeg", "id": "31", "sha256": "f0", **shown, **more}
 
 
 def test_a_message_that_was_refused_is_no_new_message() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import IO, TYPE_CHECKING, Any
 
-from unoapi.errors import MediaMissing, MediaQuotaReached, RequestError
+from unoapi.errors import MediaMissing, MediaQuotaReached, RequestError, StoreUnavailable
 from unoapi.models.media import (
     MediaFile,
     file_key,
@@ -182,6 +182,20 @@ def resolve(
         elif (given := holder.get("link")) and not _is_plain(given):
             holder["link"] = web_address(str(given)) or given
     return changed
+
+
+def told(file: dict[str, Any], *, phone: str, index: MediaIndex) -> dict[str, Any]:
+    """The media object of a sent message as events tell those of received ones: of ours with what is known of it.
+
+    Without a link, which is another one each time: the same message has to make the same event.
+    """
+    try:
+        media = index.find(own_id(phone, str(file.get("id") or "")), phone=phone)
+    except (MediaMissing, StoreUnavailable):
+        return file
+    known = {"id": media.id, "mime_type": media.mime_type.partition(";")[0], "sha256": media.sha256}
+    given = {name: part for name, part in file.items() if part not in (None, "")}
+    return {"filename": media.filename or media.key.rpartition("/")[2], **given, **known}
 
 
 def _all_files(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

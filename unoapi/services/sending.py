@@ -26,6 +26,7 @@ from unoapi.models.message_keys import OWN_IDS
 from unoapi.models.phones import STATUS_POSTS
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.trace import TraceEntry
+from unoapi.services.media import MEDIA_TYPES, told
 from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.preparation import PREPARED
 from unoapi.services.retries import ensure_fresh, too_old
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from unoapi.models.attempts import History
     from unoapi.models.cloud_api.messages import OutboundMessage
-    from unoapi.ports import Provider, SendClaims, SessionStore
+    from unoapi.ports import MediaIndex, Provider, SendClaims, SessionStore
     from unoapi.services.bulkhead import Bulkhead
     from unoapi.services.send_order import OwnTurn
 
@@ -244,11 +245,13 @@ def rejection(recipient: str, error: MessageRejected) -> Receipt:
     return Receipt(recipient=recipient, statuses=(failed,))
 
 
-def event_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int) -> list[Envelope]:
+def event_envelopes(
+    job: SendMessage, receipt: Receipt, *, sessions: SessionStore, hold_ms: int, index: MediaIndex | None = None
+) -> list[Envelope]:
     """All events of a sent message: its statuses, none before `hold_ms`, and the message itself where it is wanted."""
     return [
         *status_envelopes(job, receipt, sessions=sessions, hold_ms=hold_ms),
-        *new_message_envelopes(job, receipt, sessions=sessions),
+        *new_message_envelopes(job, receipt, sessions=sessions, index=index),
     ]
 
 
@@ -284,8 +287,13 @@ def receiver(message: dict[str, Any], receipt: Receipt | None = None) -> Identit
     return identity.joined(Identity(user_id=receipt.user_id if receipt else ""))
 
 
-def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: SessionStore) -> list[Envelope]:
-    """The event of a sent message itself, for the webhooks that want such (`sendNewMessages`)."""
+def new_message_envelopes(
+    job: SendMessage, receipt: Receipt, *, sessions: SessionStore, index: MediaIndex | None = None
+) -> list[Envelope]:
+    """The event of a sent message itself, for the webhooks that want such (`sendNewMessages`).
+
+    With `index` its file is told as those of received messages are.
+    """
     message = read_document(job.body)
     kind = SHOWN_AS.get(str(message.get("type")), str(message.get("type") or "text"))
     if not job.notify_on_failure or kind not in message or any(update.error for update in receipt.statuses):
@@ -299,6 +307,8 @@ def new_message_envelopes(job: SendMessage, receipt: Receipt, *, sessions: Sessi
     content = message[kind]
     if isinstance(content, dict):
         content = {name: value for name, value in content.items() if name not in PREPARED}
+    if index is not None and kind in MEDIA_TYPES:
+        content = told(content, phone=job.phone, index=index)
     recipient = receiver(message, receipt)
     group = {"group_id": recipient.chat} if recipient.chat and recipient.chat != STATUS_POSTS else {}
     sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), **group}
