@@ -90,6 +90,9 @@ class Sessions(SessionStore, Protocol):
     def configs(self, phones: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What is stored of each of these phones."""
 
+    def changing(self, phone: str) -> AbstractContextManager[None]:
+        """A time in which nobody else changes what is stored of a phone: what was read in it may be written."""
+
     def save(self, phone: str, config: dict[str, Any]) -> Session:
         """Store a phone's configuration. Raises ValidationError, and RequestError for addresses that are refused."""
 

@@ -452,6 +452,17 @@ def test_c4_an_id_that_nobody_has_is_not_the_tokens_fault(api: Api, node: str, m
         refused(ask(api, method, f"/v21.0/{node}{edge}", token="wrong", json=None if method == "GET" else {}), 401, 190)
 
 
+def test_webhooks_that_are_registered_at_once_are_all_kept(api: Api) -> None:
+    def register(number: int) -> int:
+        webhook = {"id": f"flow-{number}", "urlAbsolute": f"http://127.0.0.1:1/{number}"}
+        return ask(api, "POST", f"{V}/register", json={"webhooks": [webhook]}).status_code
+
+    with ThreadPoolExecutor(8) as others:
+        assert set(others.map(register, range(16))) == {200}
+
+    assert {f"flow-{number}" for number in range(16)} <= {webhook["id"] for webhook in webhooks(api)}
+
+
 def make_template(api: Api, name: str = "csat") -> str:
     body = {"name": name, "language": "en", "category": "UTILITY", "components": [{"type": "BODY", "text": "x"}]}
     return str(document(ask(api, "POST", f"{V}/message_templates", json=body))["id"])

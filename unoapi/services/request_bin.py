@@ -18,16 +18,18 @@ def is_watched(session: Session) -> bool:
 
 def watch(phone: str, *, sessions: Sessions) -> None:
     """Give the number the webhook; the others stay as they are. Raises StoreUnavailable, RequestError."""
-    config, others, environments = _webhooks(phone, sessions)
-    # A number without webhooks of its own has the environment's, and would lose it by the first one of its own.
-    webhooks = [*(others or environments), {"id": BIN_WEBHOOK, "urlAbsolute": BIN_URL}]
-    sessions.save(phone, {**config, "webhooks": webhooks})
+    with sessions.changing(phone):
+        config, others, environments = _webhooks(phone, sessions)
+        # A number without webhooks of its own has the environment's, and would lose it by the first one of its own.
+        webhooks = [*(others or environments), {"id": BIN_WEBHOOK, "urlAbsolute": BIN_URL}]
+        sessions.save(phone, {**config, "webhooks": webhooks})
 
 
 def stop_watching(phone: str, *, sessions: Sessions) -> None:
     """Take the webhook away again. Raises StoreUnavailable."""
-    config, others, environments = _webhooks(phone, sessions)
-    sessions.save(phone, {**config, "webhooks": [] if others == environments else others})
+    with sessions.changing(phone):
+        config, others, environments = _webhooks(phone, sessions)
+        sessions.save(phone, {**config, "webhooks": [] if others == environments else others})
 
 
 def _webhooks(phone: str, sessions: Sessions) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:

@@ -113,19 +113,21 @@ def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operato
     Raises RequestError for what is not valid, for a name that nearly is one of ours, for a short token, and without the
     operator's token for a change of `OperatorOptions`.
     """
-    stored, wanted = sessions.config(phone) or {}, with_own_ids(_with_flags(wanted))
+    wanted = with_own_ids(_with_flags(wanted))
     _check_override(wanted)
-    _ensure_names(wanted, stored)
-    _ensure_known(wanted, stored)
-    _check_secrets(wanted, stored)
-    _check_token(stored, wanted, by_operator=by_operator)
     overlap_s = _overlap(wanted)
-    config = merge(stored, wanted if by_operator else _own_options(stored, wanted))
-    _remember_secrets(stored, config, until_s=round(time.time()) + overlap_s if overlap_s else 0)
-    try:
-        sessions.save(phone, config)
-    except ValidationError as error:
-        raise refused(error, place=partial(_place, config)) from None
+    with sessions.changing(phone):
+        stored = sessions.config(phone) or {}
+        _ensure_names(wanted, stored)
+        _ensure_known(wanted, stored)
+        _check_secrets(wanted, stored)
+        _check_token(stored, wanted, by_operator=by_operator)
+        config = merge(stored, wanted if by_operator else _own_options(stored, wanted))
+        _remember_secrets(stored, config, until_s=round(time.time()) + overlap_s if overlap_s else 0)
+        try:
+            sessions.save(phone, config)
+        except ValidationError as error:
+            raise refused(error, place=partial(_place, config)) from None
     return config
 
 
@@ -335,24 +337,27 @@ def change_business_profile(phone: str, wanted: dict[str, Any], *, sessions: Ses
         if name not in PARTS["businessProfile"] and (right := nearest(name, BusinessProfile.model_fields)):
             details = f"{_printable(name)}: is not known; did you mean {right}?"
             raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
-    config = sessions.config(phone) or {}
-    stored = config.get("businessProfile")
     named = {key: value for key, value in wanted.items() if key in BusinessProfile.model_fields and value is not None}
-    profile = BusinessProfile.model_validate({**(stored if isinstance(stored, dict) else {}), **named})
-    sessions.save(phone, merge(config, {"businessProfile": profile.model_dump(exclude_unset=True)}))
+    with sessions.changing(phone):
+        config = sessions.config(phone) or {}
+        stored = config.get("businessProfile")
+        profile = BusinessProfile.model_validate({**(stored if isinstance(stored, dict) else {}), **named})
+        sessions.save(phone, merge(config, {"businessProfile": profile.model_dump(exclude_unset=True)}))
 
 
 def override_callback(phone: str, url: str, *, sessions: Sessions) -> None:
     """Let the events of the first webhook go to this address, as Meta's `override_callback_uri` asks."""
-    sessions.save(phone, with_callback(sessions.config(phone) or {}, url))
+    with sessions.changing(phone):
+        sessions.save(phone, with_callback(sessions.config(phone) or {}, url))
 
 
 def restore_callback(phone: str, *, sessions: Sessions) -> None:
     """Take that address back, if there is one: what it replaced counts again. Nothing else is changed or removed."""
-    config = sessions.config(phone) or {}
-    restored = without_callback(config)
-    if restored != config:
-        sessions.save(phone, restored)
+    with sessions.changing(phone):
+        config = sessions.config(phone) or {}
+        restored = without_callback(config)
+        if restored != config:
+            sessions.save(phone, restored)
 
 
 def subscription_id(app: str) -> str:
@@ -368,12 +373,13 @@ def subscribe(phone: str, *, app: str, url: str, secret: str, sessions: Sessions
 
 def unsubscribe(phone: str, *, app: str, sessions: Sessions) -> None:
     """Take that address away again, if there is one."""
-    config = sessions.config(phone) or {}
-    stored = config.get("webhooks") or []
-    kept = [webhook for webhook in stored if _id(webhook) != subscription_id(app)]
-    if len(kept) < len(stored):
-        rest = {key: value for key, value in config.items() if key != "webhooks"}
-        sessions.save(phone, {**rest, "webhooks": kept} if kept else rest)
+    with sessions.changing(phone):
+        config = sessions.config(phone) or {}
+        stored = config.get("webhooks") or []
+        kept = [webhook for webhook in stored if _id(webhook) != subscription_id(app)]
+        if len(kept) < len(stored):
+            rest = {key: value for key, value in config.items() if key != "webhooks"}
+            sessions.save(phone, {**rest, "webhooks": kept} if kept else rest)
 
 
 def remove(phone: str, *, sessions: Sessions, max_age_s: int) -> bool:
@@ -382,7 +388,8 @@ def remove(phone: str, *, sessions: Sessions, max_age_s: int) -> bool:
     That it was on purpose is remembered a day longer than the oldest delivery can wait (`max_age_s`): whenever its turn
     comes, it ends as a dead letter instead of waiting for the configuration.
     """
-    return sessions.remove(phone, remember_s=max_age_s + DAY_S)
+    with sessions.changing(phone):
+        return sessions.remove(phone, remember_s=max_age_s + DAY_S)
 
 
 def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+import secrets
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
@@ -42,6 +44,9 @@ AT_ONCE = 200
 MAX_CONFIG_BYTES = 64 * 1024
 BEGAN_TTL_S = 30 * 86_400
 """So long after a removal a number that is registered knows of it, and then for ever."""
+CHANGE_MS, CHANGE_WAIT_S = 10_000, 5.0
+"""How long a change of a configuration may take, and how long the next one waits for its end."""
+GIVE_BACK = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1"
 ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
 """Fields without which a session cannot be served. Other fields that are not valid count as absent."""
 
@@ -219,6 +224,22 @@ class RedisSessions:
                 seen = Seen(time.monotonic(), session, hash(text))
             read[phone] = seen
         return read
+
+    @contextmanager
+    def changing(self, phone: str) -> Iterator[None]:
+        """A time in which nobody else changes what is stored of a phone: what was read in it may be written.
+
+        Raises StoreUnavailable, also when others change it all the time.
+        """
+        name, mark, until = f"unoapi-changing:{phone}", secrets.token_hex(8), time.monotonic() + CHANGE_WAIT_S
+        while not self._redis.call(("SET", name, mark, "NX", "PX", CHANGE_MS))[0]:
+            if time.monotonic() > until:
+                raise StoreUnavailable("others change the configuration of this number")
+            time.sleep(random.uniform(0.005, 0.03))  # noqa: S311 (no secret)
+        try:
+            yield
+        finally:
+            self._redis.post(("EVAL", GIVE_BACK, 1, name, mark))
 
     def save(self, phone: str, config: dict[str, Any]) -> Session:
         """Store a configuration.
