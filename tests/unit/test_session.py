@@ -289,6 +289,15 @@ def test_what_a_form_of_the_node_version_left_empty_makes_no_session_unreadable(
     assert (webhook.send_new_messages, session.auto_restart_ms, session.qr_timeout_ms) == (False, 0, 60_000)
 
 
+@pytest.mark.parametrize(
+    ("written", "server"), [("", "server_9"), (None, "server_9"), (" server_2\n", "server_2"), (3, "3")]
+)
+def test_the_connector_of_a_number_is_the_environments_where_a_form_left_it_empty(written: object, server: str) -> None:
+    session = Environment(options={"server": "server_9"}).complete(PHONE, {"server": written, "interactiveMode": ""})
+
+    assert (session.server, session.interactive_mode) == (server, "text")
+
+
 def test_flags_that_a_form_left_empty_do_not_silence_a_webhook() -> None:
     flags = {field.alias: "" for field in Webhook.model_fields.values() if field.annotation is bool}
 

@@ -37,7 +37,7 @@ NO_ADDRESSES = OperatorAddresses()
 NOWHERE = re.compile(r"http://(?:localhost|127\.0\.0\.1):[0-9]{1,5}/webhooks/fake/?", re.ASCII)
 EMPTY_IS_ABSENT = frozenset(
     {"autoRestartMs", "qrTimeoutMs", "customMessageCharacters", "webhookForward", "businessProfile", "bulkBatch",
-     "bulkDelay", "bulkHours", "bulkDays", "bulkTimezone"}
+     "bulkDelay", "bulkHours", "bulkDays", "bulkTimezone", "server", "interactiveMode"}
 )  # fmt: skip
 """Options that a form leaves empty, and that an empty text is no value of."""
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from unoapi.models.identity import is_same_phone
 from unoapi.models.options import Options
 from unoapi.models.phones import without_device
+from unoapi.models.text import credential
 
 
 class ConnectorOptions(Options):
     """`server` is the connector that runs the session; `interactive_mode` how lists and buttons are sent."""
 
-    server: str = Field(default="server_1", max_length=100)
+    server: Annotated[str, BeforeValidator(credential)] = Field(default="server_1", max_length=100)
     interactive_mode: Literal["text", "classic", "native"] = "text"
 
     def ignores(self, *, chat: str, phone: str, from_me: bool) -> str:
