@@ -21,7 +21,7 @@ from unoapi.providers.cloud_api.graph_client import CloudApiGraph
 from unoapi.providers.cloud_api.media import CloudApiMedia
 from unoapi.providers.cloud_api.provider import CloudApiProvider
 from unoapi.services.bulkhead import Bulkhead
-from unoapi.services.message_parsing import parse_message
+from unoapi.services.message_parsing import parse_command, parse_message
 
 if TYPE_CHECKING:
     from tests.support.raw_http_server import Listen
@@ -65,23 +65,32 @@ class Answering:
 
     def __init__(self, answer: HttpAnswer) -> None:
         self.answer = answer
+        self.bodies: list[Any] = []
 
-    def request(self, *_: Any, **__: Any) -> HttpAnswer:
+    def request(self, *_: Any, body: bytes, **__: Any) -> HttpAnswer:
+        self.bodies.append(json.loads(body))
         return self.answer
 
 
-def uno_at_meta(problem: Any, *, status: int = 400, retry_after_s: int | None = None) -> Uno:
+def number_at_meta() -> Session:
     account = {"url": "http://graph.test", "phoneNumberId": "1001", "token": "t" * 20}
-    session = make_session(provider="forwarder", webhook_forward=account)
-    answer = HttpAnswer(status, json.dumps({"error": problem}).encode(), retry_after_s=retry_after_s)
-    provider = CloudApiProvider(
+    return make_session(provider="forwarder", webhook_forward=account)
+
+
+def provider_for(session: Session, client: Answering) -> CloudApiProvider:
+    return CloudApiProvider(
         sessions=MemorySessions(session),
         ids=MemoryIds(),
         index=MemoryMediaIndex(),
         signed_urls=mock.Mock(),
-        api_client=cast("ApiClient", Answering(answer)),
+        api_client=cast("ApiClient", client),
     )
-    return make_uno(session, providers={"forwarder": provider})
+
+
+def uno_at_meta(problem: Any, *, status: int = 400, retry_after_s: int | None = None) -> Uno:
+    session = number_at_meta()
+    answer = HttpAnswer(status, json.dumps({"error": problem}).encode(), retry_after_s=retry_after_s)
+    return make_uno(session, providers={"forwarder": provider_for(session, Answering(answer))})
 
 
 def failed_status(uno: Uno) -> dict[str, Any]:
@@ -136,3 +145,17 @@ def test_an_answer_that_is_none_of_metas_is_named_by_its_status() -> None:
 
     error = failed_status(uno)
     assert (error["code"], error["error_data"]["details"]) == (131000, "Meta answered HTTP 502.")
+
+
+# --- messages that Meta cannot know ---
+
+
+@pytest.mark.parametrize("message_id", [f"wamid.{'0A' * 16}", "UNO.QR.1", "78f8f8f0-9c98-11f0-aa54-c714bee1dcd0"])
+def test_a_mark_on_a_message_that_was_made_here_is_none_for_meta(message_id: str) -> None:
+    client = Answering(HttpAnswer(200, b'{"success": true}'))
+    provider = provider_for(number_at_meta(), client)
+
+    for about in (message_id, "wamid.FROMCONTACT"):
+        provider.command(parse_command({"status": "read", "message_id": about}), phone=PHONE)
+
+    assert [body["message_id"] for body in client.bodies] == ["wamid.FROMCONTACT"]

@@ -46,9 +46,10 @@ def job_of(document: dict[str, Any]) -> SendMessage:
         (OURS, "wamid.HBgN", "wamid.HBgN"),
         (OURS, "", None),
         ("UNO.OUT.0191", "", None),
+        ("78f8f8f0-9c98-11f0-aa54-c714bee1dcd0", "", None),
         (OF_META, "", OF_META),
     ],
-    ids=["known", "forgotten", "of the Node version", "of Meta"],
+    ids=["known", "forgotten", "of the Node version", "of its fork", "of Meta"],
 )
 def test_field_report_30_an_answer_to_a_message_that_is_forgotten_leaves_without_its_quote(
     quoted: str, known: str, left: str | None

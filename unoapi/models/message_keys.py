@@ -12,8 +12,10 @@ _TOKEN = re.compile(r"[0-9A-Za-z]{8,127}")
 
 OWN_IDS = ("wamid.", "UNO.")
 """How the ids begin that this gateway makes."""
-MADE_HERE = re.compile(r"wamid\.[0-9A-F]{32}|UNO\.[\x21-\x7e]*")
-"""Ids of this gateway, and of the Node version, as a whole: Meta makes none of this form."""
+MADE_HERE = re.compile(
+    r"wamid\.[0-9A-F]{32}|UNO\.[\x21-\x7e]*|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+)
+"""Ids of this gateway, of the Node version and of its fork, as a whole: Meta makes none of these forms."""
 
 
 @dataclass(frozen=True)

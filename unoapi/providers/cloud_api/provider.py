@@ -17,6 +17,7 @@ from unoapi.errors import (
 )
 from unoapi.models.attempts import redirected_to
 from unoapi.models.cloud_api.events import error_object, serialise
+from unoapi.models.message_keys import MADE_HERE
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.strict_json import read_answer
 from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error
@@ -106,9 +107,13 @@ class CloudApiProvider:
             raise MessageRejected(
                 "Unsupported", code=131051, details="Meta's Cloud API does not delete messages for everybody."
             )
-        body = {**command.to_wire(), "messaging_product": "whatsapp", "status": "read"}
+        mark = {**command.to_wire(), "messaging_product": "whatsapp", "status": "read"}
+        body = with_their_ids(mark, phone=phone, ids=self._ids)
+        if MADE_HERE.fullmatch(str(body["message_id"])):
+            log.info("mark_left_out", hint="Meta knows no such message: it was made here, or is forgotten")
+            return
         try:
-            self._post(phone, with_their_ids(body, phone=phone, ids=self._ids))
+            self._post(phone, body)
         except OutcomeUnknown as error:
             raise SendFailed(f"{error}") from error  # it may be repeated
 
