@@ -22,7 +22,7 @@ from unoapi.errors import (
 )
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
-from unoapi.models.file_types import type_of_content, why_not
+from unoapi.models.file_types import known_type, type_of_content, why_not
 from unoapi.models.jobs import FetchFiles, PrepareVoice, SendMessage, now_ms
 from unoapi.models.media import ID_PREFIX, MediaFile
 from unoapi.services.bulkhead import Bulkhead
@@ -427,6 +427,22 @@ def test_field_report_45_an_error_is_no_file_whatever_type_it_is_served_with(
 )  # fmt: skip
 def test_field_report_45_documents_of_words_are_files(kind: str, head: bytes, served: str, name: str) -> None:
     assert why_not(kind, head, served=served, name=name) == ""
+
+
+TABLE = b"<html><body><table><tr><td>1</td></tr></table>"
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "name"), [("application/vnd.ms-excel", "a.xls"), ("application/msword", "a.doc")]
+)
+def test_field_report_45_a_table_that_a_program_wrote_as_a_page_is_a_file(mime_type: str, name: str) -> None:
+    assert why_not("document", TABLE, served=f"{mime_type}; charset=utf-8", name=name) == ""
+    assert known_type(TABLE, served=mime_type, name="export") == mime_type
+    assert known_type(TABLE, served="", name=name) == mime_type
+    for served in ("text/html", "application/octet-stream", "application/pdf", ""):
+        assert "page" in why_not("document", TABLE, served=served, name=name)
+    assert "page" in why_not("document", TABLE, served="application/pdf", name="a.pdf")
+    assert why_not("image", TABLE, served=mime_type, name=name) != ""
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ OPEN_DOCUMENT, BOOK = "application/vnd.oasis.opendocument.", "application/epub+z
 """What stands at the begin of an archive that is a text of OpenOffice, or a book."""
 BEFORE_PDF = b"\xef\xbb\xbf \t\r\n\x00"
 """What programs write before a PDF, and readers pass over."""
+WRITTEN_AS_PAGES = ("application/vnd.ms-excel", "application/msword")
+"""What programs of shops and offices write as a page, with a table mostly: Excel and Word open it."""
 SIGNED = frozenset({*STARTS.values(), *OFFICE_PARTS.values()})
 """Types whose files never begin with words."""
 UTF_16 = b"\xff\xfe"
@@ -153,6 +155,8 @@ def known_type(head: bytes, *, served: str, name: str, kind: str = "") -> str:
         return next(
             (one for one in (served, named) if one not in VAGUE and "/" in one and not one.startswith("text/")), content
         )
+    if content == PAGE and (written := next((one for one in (served, named) if one in WRITTEN_AS_PAGES), "")):
+        return written
     if kind == "audio" and content.startswith("video/"):
         return content.replace("video/", "audio/")
     candidates = (named, served) if served == "text/plain" else (served, named)
@@ -202,6 +206,8 @@ def why_not(kind: str, head: bytes, *, served: str, name: str) -> str:
 def _why_no_document(content: str, served: str, *, named: str) -> str:
     """A page, or an error's words, in the place of the file that the name promises."""
     said = content or served
+    if content == PAGE and served in WRITTEN_AS_PAGES:
+        return ""
     if said not in ERRORS or named == said or (not named and said != PAGE):
         return ""
     if said == PAGE:
