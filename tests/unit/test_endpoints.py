@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.support.fakes import PHONE, make_delivery
+from tests.support.fakes import PHONE, WebhookRecorder, make_delivery, make_webhook
 from unoapi.models.attempts import NO_TLS, NOT_HTTP, Answer
 from unoapi.models.endpoints import Endpoint, Receiver, receiver_of
 from unoapi.models.jobs import NotifyNumber
 from unoapi.services.answers import delivery_error
-from unoapi.services.endpoint_test import HINTS, diagnose
+from unoapi.services.endpoint_test import HINTS, diagnose, try_endpoint
 from unoapi.stores.circuit_breakers import breaker_key, failing_key
 from unoapi.web.console.words import LANGUAGES, catalogue
 
@@ -112,3 +114,14 @@ def test_field_report_86_a_test_names_each_way_in_which_a_receiver_can_fail(answ
 )
 def test_field_report_86_a_test_shows_what_a_receiver_says_beside_a_refusal(body: bytes, said: str) -> None:
     assert diagnose(Answer(404, beginning=body), secret="Bearer top-secret").said == said
+
+
+def test_the_event_of_a_test_has_what_receivers_insist_on_and_no_message() -> None:
+    sender = WebhookRecorder(Answer(200))
+
+    assert try_endpoint(make_webhook(id="crm"), phone=PHONE, sender=sender).delivered
+
+    ((entry,),) = [json.loads(body)["entry"] for body in sender.bodies]
+    ((field, value),) = [(change["field"], change["value"]) for change in entry["changes"]]
+    assert (field, value["metadata"]) == ("account_update", {"display_phone_number": PHONE, "phone_number_id": PHONE})
+    assert value.keys().isdisjoint({"messages", "statuses", "message_echoes"})

@@ -99,7 +99,8 @@ def try_endpoint(webhook: Webhook, *, phone: str, sender: WebhookSender) -> Diag
 
     It goes past queues, pauses and retries, and takes at most 10 seconds.
     """
-    value = {"event": "UNOAPI_TEST", "phone_number": phone}
+    metadata = {"display_phone_number": phone, "phone_number_id": phone}  # Typebot takes no event without
+    value = {"messaging_product": "whatsapp", "metadata": metadata, "event": "UNOAPI_TEST", "phone_number": phone}
     change = {"field": "account_update", "value": value}
     body = json.dumps({"object": "whatsapp_business_account", "entry": [{"id": phone, "changes": [change]}]})
     quick = webhook.model_copy(update={"timeout_ms": min(webhook.timeout_ms, TEST_TIMEOUT_MS)})
