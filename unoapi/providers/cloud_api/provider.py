@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 NAME_PARTS = ("first_name", "last_name", "middle_name", "prefix", "suffix")
-OK, UNAUTHORISED, TOO_MANY, SERVER_ERROR = 200, 401, 429, 500
+OK, UNAUTHORISED, TOO_MANY, SERVER_ERROR, UNAVAILABLE = 200, 401, 429, 500, 503
 NOT_REGISTERED = 133010
 
 
@@ -171,7 +171,7 @@ def _refuse(answer: HttpAnswer, phone: str) -> None:
         details = f"webhookForward.url answered with {redirected_to(answer.redirect)}."
         raise MessageRejected("Not registered at Meta", code=NOT_REGISTERED, details=details)
     refusal = error_object(error.code, error.title, error.details)
-    if answer.retry_after_s and (answer.status == TOO_MANY or error.code in RATE_LIMITS):
+    if answer.retry_after_s and (answer.status in (TOO_MANY, UNAVAILABLE) or error.code in RATE_LIMITS):
         after_ms = answer.retry_after_s * 1000
         raise SendPostponed(f"Meta asks for a pause ({error.code})", after_ms=after_ms, refusal=refusal)
     if answer.status >= SERVER_ERROR or answer.status == TOO_MANY or error.is_temporary:
