@@ -169,6 +169,31 @@ def test_field_report_66_a_number_at_meta_shows_no_template_that_meta_does_not_k
     assert ask(api, "GET", NUMBER).json()["message_templates"] == {"data": []}
 
 
+def test_the_library_of_templates_is_metas(api: Api, graph: Graph) -> None:
+    graph.replies["GET /v23.0/message_template_library"] = (200, {"data": [{"name": "delivery_update_1"}]})
+    params = {"search": "delivery", "language": "pt_BR"}
+
+    answer = ask(api, "GET", "message_template_library", params=params)
+
+    assert answer.json() == {"data": [{"name": "delivery_update_1"}]}
+    assert only(graph).path == "/v23.0/message_template_library?search=delivery&language=pt_BR"
+    phone = {"token": f"session-token-{PHONE}"}
+    assert ask(api, "GET", "message_template_library", **phone).status_code == 501
+    assert ask(api, "GET", "message_template_library", token=None).status_code == 401
+    assert ask(api, "GET", "message_template_library", token="nobodys-token-at-all").status_code == 401
+
+
+@pytest.mark.parametrize("phone", [PHONE, SANDBOX])
+def test_a_phone_makes_no_template_of_metas_library(api: Api, phone: str) -> None:
+    wanted = {"name": "t", "language": "en_US", "category": "UTILITY", "library_template_name": "delivery_update_1"}
+    path, token = f"{phone}/message_templates", f"session-token-{phone}"
+
+    refused = ask(api, "POST", path, token=token, json=wanted)
+    own = ask(api, "POST", path, token=token, json={**wanted, "components": [{"type": "BODY", "text": "x"}]})
+
+    assert (refused.status_code, refused.json()["error"]["code"], own.status_code) == (501, 131000, 200)
+
+
 # --- marketing messages ---
 
 PROMO = {"name": "promo", "language": {"code": "pt_BR"}}

@@ -15,7 +15,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from unoapi.errors import RequestError
 from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES, SAID_OF_NUMBERS, GraphRequest
 from unoapi.models.phones import is_valid
-from unoapi.web.auth import session_at_meta, session_token
+from unoapi.web.auth import check_owner, owner, session_at_meta, session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.parts import parts
 from unoapi.web.request_body import MAX_FIELDS, json_of, raw_body
@@ -34,6 +34,7 @@ routes = Blueprint("pass_through", __name__)
 View = TypeVar("View", bound=Callable[..., Any])
 EXTENSION = "pass_through"
 METHODS = ["GET", "POST", "DELETE"]
+LIBRARY = "message_template_library"
 EDGE = re.compile(r"[A-Za-z0-9_=-]{1,256}(/[A-Za-z0-9_=:-]{1,256}){0,3}", re.ASCII)
 FOREIGN = re.compile(r"(?=[A-Za-z_=-]*[0-9])[A-Za-z0-9_=-]{6,256}", re.ASCII)
 """The id of a thing: no word such as `me`, behind which all stands that the token opens."""
@@ -110,6 +111,17 @@ def delete_node(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
     raise MethodNotAllowed(valid_methods=["GET", "POST"])
 
 
+@routes.get(f"/<graph:version>/{LIBRARY}")
+@owner
+@schema(also=REFUSED)
+def template_library(version: str) -> ResponseReturnValue:  # noqa: ARG001
+    """Ask Meta for the templates that it has written, of which an account there makes its own."""
+    if (session := session_at_meta(LIBRARY)) is not None:
+        return forward_node(session, LIBRARY)
+    check_owner(None)
+    raise not_at_meta(LIBRARY)
+
+
 @routes.route("/<graph:version>/<node:phone>/<path:edge>", methods=METHODS)
 @_none_of_ours
 @or_at_meta
@@ -123,12 +135,15 @@ def edge_of_number(version: str, phone: str, edge: str) -> ResponseReturnValue: 
     session = parts().sessions.find(phone)
     if session.provider != "forwarder":
         if name in ACCOUNT_EDGES | NUMBER_EDGES:
-            details = (
-                f"{name}: only a number at Meta (provider forwarder) has it; this one is a phone or in the sandbox."
-            )
-            raise RequestError("Not implemented", code=131000, status=501, details=details)
+            raise not_at_meta(name)
         raise NotFound
     return forward(session, edge)
+
+
+def not_at_meta(name: str) -> RequestError:
+    """The answer to who asks a phone for what only Meta has."""
+    details = f"{name}: only a number at Meta (provider forwarder) has it; this one is a phone or in the sandbox."
+    return RequestError("Not implemented", code=131000, status=501, details=details)
 
 
 def forward(session: Session, edge: str, **more: str) -> Response:

@@ -14,7 +14,7 @@ from unoapi.web.auth import opened_sessions, session_token
 from unoapi.web.errors import not_found
 from unoapi.web.graph import Page, asked_fields, listed, page
 from unoapi.web.parts import parts
-from unoapi.web.pass_through import forward
+from unoapi.web.pass_through import forward, not_at_meta
 from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 
@@ -31,6 +31,7 @@ AT_META = "message_templates"
 MAX_SEARCHED = 100
 EDITABLE = frozenset({"category", "components", "message_send_ttl_seconds", "parameter_format"})
 FILTERS = ("name", "language", "status", "category")
+OF_LIBRARY = "library_template_name"
 PAGING = frozenset({"limit", "after", "before"})
 PAGE_AT_META = "250"
 """As many templates as Meta lets an account have that is not verified."""
@@ -131,6 +132,8 @@ def save(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 
 def _save(phone: str) -> dict[str, Any]:
     wanted = parameters(StoredTemplate)
+    if wanted.get(OF_LIBRARY) and not wanted.get("components"):  # whose words only Meta has
+        raise not_at_meta(OF_LIBRARY)
     return _changed(phone, lambda stored: templates.save(phone, stored, wanted)[0])[-1]
 
 
