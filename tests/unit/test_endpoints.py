@@ -112,8 +112,9 @@ def test_field_report_86_a_test_names_each_way_in_which_a_receiver_can_fail(answ
         (b"<html><body>404</body></html>", ""),
     ],
 )
-def test_field_report_86_a_test_shows_what_a_receiver_says_beside_a_refusal(body: bytes, said: str) -> None:
-    assert diagnose(Answer(404, beginning=body), secret="Bearer top-secret").said == said
+@pytest.mark.parametrize("status", [404, 200])
+def test_field_report_86_a_test_shows_what_a_receiver_says(status: int, body: bytes, said: str) -> None:
+    assert diagnose(Answer(status, beginning=body), secret="Bearer top-secret").said == said
 
 
 def test_the_event_of_a_test_has_what_receivers_insist_on_and_no_message() -> None:

@@ -62,7 +62,7 @@ class Diagnosis:
     """What came of a test.
 
     `failed_at` is empty, or one of address, guard, name, connection, tls, answer and status; `cause` is the key of its
-    hint. `said` is what the receiver wrote beside a refusal.
+    hint. `said` is what the receiver wrote in its answer.
     """
 
     delivered: bool
@@ -122,7 +122,7 @@ def diagnose(answer: Answer, *, secret: str = "") -> Diagnosis:
         duration_ms=answer.duration_ms,
         timings_ms=answer.timings_ms,
         cause=cause,
-        said="" if answer.delivered else _said(answer, secret),
+        said=_said(answer, secret),
     )
 
 
@@ -144,7 +144,7 @@ def _is_page(answer: Answer) -> bool:
 
 
 def _said(answer: Answer, secret: str) -> str:
-    """The words of a refusal in a line: no page, which says less than its status."""
+    """What the receiver says, in a line: no page, which says less than its status. In a 2xx it may be an error, too."""
     words = "" if _is_page(answer) else answer.beginning.decode(errors="replace")
     for part in filter(None, (secret, secret.rpartition(" ")[2])):
         words = words.replace(part, "***")
