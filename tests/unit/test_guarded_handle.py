@@ -4,6 +4,7 @@ import gzip
 import io
 import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 
@@ -294,6 +295,20 @@ def test_a_file_is_told_with_the_name_that_its_server_gives_it(listen: Listen, d
     fetched = Downloader(LOOPBACK).fetch(receiver.url, io.BytesIO(), limit=1000, timeout_ms=5000)
 
     assert fetched.filename == name
+
+
+@pytest.mark.parametrize(("hops", "follows"), [(5, True), (6, False)])
+def test_the_link_of_a_shared_file_is_followed_to_its_end(listen: Listen, *, hops: int, follows: bool) -> None:
+    receiver = listen(answer_with(200, "Content-Type: application/pdf", body=PDF))
+    addresses = [receiver.url]
+    for _ in range(hops):
+        addresses.append(listen(answer_with(302, f"Location: {addresses[-1]}/next")).url)
+    target = io.BytesIO()
+
+    with nullcontext() if follows else pytest.raises(FileRefused, match="redirects"):
+        Downloader(LOOPBACK).fetch(addresses[-1], target, limit=1000, timeout_ms=5000)
+
+    assert target.getvalue() == (PDF if follows else b"")
 
 
 def test_an_encoding_is_known_by_a_first_piece_of_one_byte() -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from unoapi.http.address_guard import AddressGuard
     from unoapi.http.guarded_handle import Headers
 
-MAX_HOPS = 3
+MAX_HOPS = 5
+"""A short link to a shared file takes four."""
 MAX_DISPOSITION = 2048
 GZIP = b"\x1f\x8b"
 PACKED = frozenset({b"gzip", b"x-gzip"})
@@ -106,7 +107,7 @@ class _Body:
 
 
 class Downloader:
-    """Fetches files. Each address on the way is checked; redirects are followed at most three times.
+    """Fetches files. Each address on the way is checked; redirects are followed at most five times.
 
     `share` is entered with each address before it is asked; it may raise Postponed. Through a `proxy` the guard checks
     the address of that, unless it is a `trusted_proxy`: the operator's.
