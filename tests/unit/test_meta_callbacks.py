@@ -430,7 +430,10 @@ def test_field_report_77_a_status_that_comes_while_redis_is_away_is_taken_and_wa
 # --- beside a change stands when Meta made it: clients fail without it in events of an account ---
 
 
-@pytest.mark.parametrize(("written", "kept"), [(1795600000, 1795600000), ("soon", None), (-1, None), (True, None)])
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [(1795600000, 1795600000), ("1795600000", 1795600000), ("soon", None), (-1, None), (True, None)],
+)
 @pytest.mark.parametrize("beside", [[], ["no change"]], ids=["good", "odd beside"])
 def test_when_meta_made_an_event_of_an_account_goes_on_with_it(
     beside: list[Any], written: object, kept: object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from unoapi.models.cloud_api.event_content import ITEMS, OTHER_ITEMS
 
 MAX_KIND = 64
 MAX_SECONDS = 2**53
+TIME = re.compile(r"[1-9][0-9]{0,14}", re.ASCII)
 MAX_EVENTS = 1000
 """In one request."""
 
@@ -221,7 +223,9 @@ def _problem_of(change: dict[str, Any]) -> str:
 
 
 def _seconds(value: Any) -> int:
-    """A time of Meta's; 0 for what is none."""
+    """A time of Meta's, perhaps as a text; 0 for what is none."""
+    if isinstance(value, str) and TIME.fullmatch(value):
+        return int(value)
     return value if type(value) is int and 0 < value <= MAX_SECONDS else 0
 
 
