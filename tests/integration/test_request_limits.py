@@ -130,6 +130,7 @@ def test_pages_of_the_named_origins_may_call(door: Api, origin: str) -> None:
     assert asked.status_code == 200
     assert asked.headers["Access-Control-Allow-Origin"] == origin
     assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
+    assert {"Content-Disposition", "Retry-After"} < set(asked.headers["Access-Control-Expose-Headers"].split(", "))
     assert "Access-Control-Allow-Credentials" not in asked.headers
 
 

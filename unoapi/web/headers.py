@@ -26,6 +26,7 @@ POLICY_HEADER, POLICY = "Content-Security-Policy", "default-src 'none'; frame-an
 CORS = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key",
+    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Disposition, Content-Range, ETag, Retry-After",
     "Access-Control-Max-Age": "600",
 }
 
