@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.api import memory_api
 from tests.support.fakes import PHONE
+from unoapi.models.connector.events import SessionState
+from unoapi.models.jobs import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +61,18 @@ def test_field_report_96_a_number_that_no_connector_has_is_told_that_nothing_was
         assert (answer.status_code, answer.json()["success"]) == (200, True)
         assert place in answer.json()["warnings"][0]
         assert api.queues.take(COMMANDS) is None
+
+
+@pytest.mark.parametrize("path", [f"/session/{PHONE}/connect", f"/{PHONE}/request_code"])
+def test_field_report_96_who_asks_for_the_code_of_a_connected_number_is_told_that_none_comes(
+    api: MemoryApi, path: str
+) -> None:
+    api.uno.connections.record(PHONE, SessionState(state="connected"), at_ms=now_ms(), seq=1)
+
+    (warning,) = api.post(path, {}).json()["warnings"]
+
+    assert "connected already" in warning
+    assert api.queues.take(COMMANDS) is not None  # it may have lost its connection meanwhile
 
 
 @pytest.mark.parametrize("wish", ["connect", "disconnect", "reload", "logout"])

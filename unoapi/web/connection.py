@@ -14,7 +14,7 @@ from unoapi.models.phones import MAX_WRITTEN_CHARS, read_address
 from unoapi.services.qr_codes import data_url
 from unoapi.services.sessions import CONNECTED_ELSEWHERE, status_of
 from unoapi.web.auth import session_token
-from unoapi.web.connector import publish_command
+from unoapi.web.connector import code_is_asked_for, publish_command
 from unoapi.web.parts import parts
 from unoapi.web.schemas import body
 
@@ -94,7 +94,7 @@ def connect(phone: str, body: ConnectRequest) -> ResponseReturnValue:
     if elsewhere := _connected_elsewhere(phone):
         return elsewhere
     ask_to_connect(phone, body)
-    return jsonify(success=True)
+    return jsonify(success=True) if body.method == "resume" else code_is_asked_for(phone)
 
 
 def ask_to_connect(phone: str, wish: ConnectRequest) -> None:

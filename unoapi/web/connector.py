@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
+from flask import jsonify
+
+from unoapi.errors import StoreUnavailable
 from unoapi.models.cloud_api.messages import new_message_id
 from unoapi.models.connector.commands import ConnectorCommand
 from unoapi.models.jobs import now_ms
 from unoapi.web.parts import parts
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
 
 COMMAND_TTL_MS = 60_000
 
@@ -24,3 +31,14 @@ def publish_command(phone: str, what: str, data: dict[str, Any]) -> None:
         data=data,
     )
     parts().connector_commands.put([command])
+
+
+def code_is_asked_for(phone: str) -> ResponseReturnValue:
+    """The answer to who wants a code: none comes for a number that is connected."""
+    with suppress(StoreUnavailable):
+        if parts().connections.status(phone) == "online":
+            warning = (
+                f"The number is connected already, and no code comes: POST /session/{phone}/logout unlinks it first."
+            )
+            return jsonify(success=True, warnings=[warning])
+    return jsonify(success=True)

@@ -15,7 +15,7 @@ from unoapi.models.request_bin import BIN_URL
 from unoapi.models.session import Session, without_secrets
 from unoapi.services import sessions as service
 from unoapi.web.auth import any_session_token, session_token, visible_sessions
-from unoapi.web.connector import publish_command
+from unoapi.web.connector import code_is_asked_for, publish_command
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import REFUSED, forward
 from unoapi.web.request_body import limit_body, parameters
@@ -130,9 +130,8 @@ def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa:
     if session.provider == "sandbox":
         return jsonify(success=True, warnings=["The number is in the sandbox: it is connected without a code."])
     service.change(phone, {"connectionType": "pairing_code"}, sessions=parts().sessions, by_operator=g.operator)
-    if session.provider == "whatsmeow":
-        publish_command(phone, "session.connect", Connect(method="code", phone=phone).model_dump())
-    return jsonify(success=True)
+    publish_command(phone, "session.connect", Connect(method="code", phone=phone).model_dump())
+    return code_is_asked_for(phone)
 
 
 @routes.post("/<version>/<node:phone>/verify_code")
