@@ -196,17 +196,20 @@ def test_an_answer_to_the_words_of_a_lid_names_no_phone() -> None:
         (GROUP_CHAT, {"to": GROUP}),
         (PERSON, {"to": CONTACT, "to_user_id": LID}),
         (MEMBER, {"to": "", "to_user_id": LID}),
+        ({"jid": "867051314767696@bot", "kind": "user"}, {"to": "867051314767696@bot"}),
     ],
-    ids=["group", "person", "lid"],
+    ids=["group", "person", "lid", "no person"],
 )
 def test_field_report_98s_an_echo_goes_to_whom_it_went(chat: dict[str, str], to: dict[str, str]) -> None:
     session = make_session(outgoingMessagesCoex=True, ignoreOwnMessages=False, ignoreGroupMessages=False)
 
     (job,) = received("message", {**TEXT, "chat": chat, "sender": OWN, "from_me": True}, session=session)
 
-    (echo,) = value_of(job)["message_echoes"]
+    value = value_of(job)
+    (echo,) = value["message_echoes"]
     assert {name: echo[name] for name in ("to", "to_user_id") if name in echo} == to
     assert echo["from"] == PHONE
+    assert value["contacts"][0]["user_id"]
 
 
 # --- the client's own mark ---

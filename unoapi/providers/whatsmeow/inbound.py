@@ -125,7 +125,7 @@ def _past(
         return []
     message = _head(received, counterparty=counterparty, phone=phone) | body
     message |= _context(received.context, target="", counterparty=counterparty, phone=phone, ids=ids)
-    chat = received.chat.jid if received.chat.kind != "user" else ""
+    chat = Identity.of(received.chat.jid).chat
     if received.from_me:
         message |= identity_of(counterparty)._replace(chat=chat).as_addressee()
     message["history_context"] = {"status": received.history_status.upper()} if received.history_status else {}
@@ -168,7 +168,7 @@ def _event(message: dict[str, Any], received: ReceivedMessage, *, counterparty: 
         if received.chat.kind not in ("broadcast", "status"):
             return event
         return replace(event, value={**event.value, "chat": {"id": received.chat.jid, "type": received.chat.kind}})
-    chat = received.chat.jid if received.chat.kind != "user" else ""
+    chat = Identity.of(received.chat.jid).chat
     echo = {**message, **identity_of(counterparty)._replace(chat=chat).as_addressee()}
     change = Change({"message_echoes": [echo], "contacts": contacts}, field="smb_message_echoes")
     (event,) = split(session.phone, [change])
