@@ -29,7 +29,7 @@ from unoapi.models.jobs import EventJob, ReceiveEvent
 from unoapi.models.session import Session, Webhook
 from unoapi.providers.whatsmeow.events import receive
 from unoapi.services.webhook_profiles import SHAPES, body_for
-from unoapi.services.webhooks import fan_out
+from unoapi.services.webhooks import fan_out, to_fan_out
 
 CONTENTS: list[dict[str, Any]] = json.loads((FOLDER / "examples.json").read_text("utf-8"))["received"]
 FILE = {"id": "314100000000000000000001", "mime_type": "image/jpeg", "filename": "a.jpeg", "sha256": "f0", "url": "u"}
@@ -155,6 +155,16 @@ def test_field_report_2_a_deletion_by_somebody_without_a_phone_names_who_it_was(
 
     (revoked,) = body["entry"][0]["changes"][0]["value"]["messages"]
     assert (revoked["from"], revoked["from_user_id"], revoked.get("group_id")) == ("", "111@lid", group_id)
+
+
+def test_unoapi_names_a_number_at_meta_by_its_phone_as_the_node_version_does() -> None:
+    session = make_session(provider="forwarder", webhook_forward={"phoneNumberId": "1001", "businessAccountId": "2001"})
+    job = to_fan_out(make_event(), phone=PHONE, sessions=MemorySessions(session))
+
+    bodies = [json.loads(body_for(make_webhook(profile=profile), job) or "") for profile in ("", "unoapi")]
+
+    named = [body["entry"][0]["changes"][0]["value"]["metadata"]["phone_number_id"] for body in bodies]
+    assert named == ["1001", PHONE]
 
 
 def test_unoapi_gets_the_form_of_the_node_version() -> None:

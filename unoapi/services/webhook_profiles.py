@@ -117,9 +117,14 @@ def _revoked(change: dict[str, Any], status: dict[str, Any]) -> dict[str, Any] |
 
 
 def _unoapi(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
-    """What the Node version sent: lists that are always there, media ids with the phone, its form of group changes."""
+    """What the Node version sent: lists that are always there, media ids with the phone, its form of group changes.
+
+    There the id of each number is its phone, also of one at Meta.
+    """
     value = change["value"]
     _without(value, "chat")
+    if "phone_number_id" in _as_object(value.get("metadata")):
+        value["metadata"] = {**value["metadata"], "phone_number_id": phone}
     if str(change.get("field", "")).startswith("group_"):
         groups = [_group_change(item) for item in _items(value, "groups")]
         return {**change, "value": {**value, **(groups[0] if groups else {})}}
