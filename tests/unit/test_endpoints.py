@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.fakes import PHONE, WebhookRecorder, make_delivery, make_webhook
-from unoapi.models.attempts import NO_TLS, NOT_HTTP, Answer
+from tests.support.fakes import PHONE, MemoryDeliveries, WebhookRecorder, make_delivery, make_webhook
+from unoapi.models.attempts import NO_TLS, NOT_HTTP, PAGE, Answer, Attempt
 from unoapi.models.endpoints import Endpoint, Receiver, receiver_of
 from unoapi.models.jobs import NotifyNumber
 from unoapi.services.answers import delivery_error
 from unoapi.services.endpoint_test import HINTS, diagnose, try_endpoint
+from unoapi.services.webhooks import record_delivered
 from unoapi.stores.circuit_breakers import breaker_key, failing_key
 from unoapi.web.console.words import LANGUAGES, catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unoapi.models.trace import TraceEntry
 
 
 def test_the_key_of_an_endpoint_is_what_stands_in_redis() -> None:
@@ -126,3 +133,15 @@ def test_the_event_of_a_test_has_what_receivers_insist_on_and_no_message() -> No
     ((field, value),) = [(change["field"], change["value"]) for change in entry["changes"]]
     assert (field, value["metadata"]) == ("account_update", {"display_phone_number": PHONE, "phone_number_id": PHONE})
     assert value.keys().isdisjoint({"messages", "statuses", "message_echoes"})
+
+
+@pytest.mark.parametrize("tried", [lambda answer: answer, Answer.as_attempt], ids=["in a batch", "by its task"])
+def test_a_delivery_that_a_web_page_answered_says_so_in_its_trace(tried: Callable[[Answer], Attempt | Answer]) -> None:
+    steps: list[TraceEntry] = []
+    deliveries = MemoryDeliveries(trace=steps.append)
+
+    for beginning in (b"<!doctype html><title>Login</title>", b"OK"):
+        answer = Answer(200, beginning=beginning)
+        record_delivered(make_delivery(), tried(answer), tries=1, deliveries=deliveries)
+
+    assert [(step.step, step.detail) for step in steps] == [("delivered", PAGE), ("delivered", "")]

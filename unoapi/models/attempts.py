@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ MAX_ERROR_CHARS = 300
 MAX_HELD_CLAIMS = 20
 NOT_HTTP = "did not answer in HTTP"
 NO_TLS = "TLS handshake failed: the port does not speak TLS"
+PAGES = (b"<!doctype html", b"<html")
+PAGE = "a web page came back: perhaps a login, or a proxy, and not the receiver"
 SILENT = "did not answer within"
 """Reasons of `Answer.error` that a diagnosis knows again."""
 
@@ -110,6 +113,16 @@ class Answer:
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004
 
     @property
+    def is_page(self) -> bool:
+        """Whether a web page came, as of a login or of a proxy in the receiver's place."""
+        return bool(self.beginning) and self.beginning.removeprefix(BOM_UTF8).lstrip().lower().startswith(PAGES)
+
+    @property
+    def remark(self) -> str:
+        """What an operator should read beside the status; empty for most."""
+        return self.redirected or (PAGE if self.delivered and self.is_page else "")
+
+    @property
     def summary(self) -> str:
         """The status, or why there is none, in a few words."""
         if not self.status:
@@ -125,7 +138,7 @@ class Answer:
         """The attempt in a job's history, dated now."""
         return Attempt(
             status=self.status,
-            error=(self.error or self.redirected)[:MAX_ERROR_CHARS],
+            error=(self.error or self.remark)[:MAX_ERROR_CHARS],
             duration_ms=self.duration_ms,
             timings_ms=self.timings_ms,
             outcome=self.outcome,

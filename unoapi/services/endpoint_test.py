@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -53,7 +52,6 @@ STATUSES = {
 }
 FAILED = range(500, 600)
 LOGINS = ("login", "signin", "sign_in", "sign-in", "oauth", "/sso", "/auth")
-PAGES = (b"<!doctype html", b"<html")
 MAX_SAID_CHARS = 300
 
 
@@ -128,7 +126,7 @@ def diagnose(answer: Answer, *, secret: str = "") -> Diagnosis:
 
 def _cause(answer: Answer, failed_at: str) -> str:
     if answer.delivered:
-        return "page" if _is_page(answer) else "fine"
+        return "page" if answer.is_page else "fine"
     if answer.redirect:
         path = urlsplit(answer.redirect).path.lower()
         return "login" if any(word in path for word in LOGINS) else "redirect"
@@ -139,13 +137,9 @@ def _cause(answer: Answer, failed_at: str) -> str:
     return "http" if answer.error == NOT_HTTP else failed_at
 
 
-def _is_page(answer: Answer) -> bool:
-    return answer.beginning.removeprefix(BOM_UTF8).lstrip().lower().startswith(PAGES)
-
-
 def _said(answer: Answer, secret: str) -> str:
     """What the receiver says, in a line: no page, which says less than its status. In a 2xx it may be an error, too."""
-    words = "" if _is_page(answer) else answer.beginning.decode(errors="replace")
+    words = "" if answer.is_page else answer.beginning.decode(errors="replace")
     for part in filter(None, (secret, secret.rpartition(" ")[2])):
         words = words.replace(part, "***")
     return " ".join("".join(char if char.isprintable() else " " for char in words[:MAX_SAID_CHARS]).split())

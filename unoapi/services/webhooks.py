@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
 from unoapi.models.activity import RECEIVED
+from unoapi.models.attempts import Attempt
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import DeliverWebhook, FanOut, Transcribe
 from unoapi.models.message_log import LoggedMessage
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from unoapi.errors import UnoError
-    from unoapi.models.attempts import Answer, Attempt, EarlierAnswer, History
+    from unoapi.models.attempts import Answer, EarlierAnswer, History
     from unoapi.models.cloud_api.events import Event
     from unoapi.models.endpoints import DeliveryState, EndpointChange
     from unoapi.models.first_look import FirstLook
@@ -385,7 +386,8 @@ def deliver_and_record(job: DeliverWebhook, *, history: History, context: Delive
 def record_delivered(job: DeliverWebhook, attempt: Attempt | Answer, *, tries: int, deliveries: Deliveries) -> None:
     """Record an attempt that succeeded."""
     metrics().attempted(attempt.outcome, duration_ms=attempt.duration_ms)
-    detail = "a replay" if job.replay else ""
+    remark = attempt.error if isinstance(attempt, Attempt) else attempt.remark
+    detail = "; ".join(filter(None, ("a replay" if job.replay else "", remark)))
     entry = TraceEntry.of(job, "delivered", tries=tries, attempt=attempt, detail=detail)
     if job.awaited:  # before the acknowledgement: nobody would write it after the death of this process
         deliveries.note_done(job.id)
