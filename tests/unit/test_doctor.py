@@ -327,6 +327,11 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         78,
         f"{PHONE} is at Meta, and cannot send: set webhookForward.phoneNumberId, token",
     ),
+    "callbacks of Meta's that nobody can check": (
+        checks.check_callbacks([make_session(provider="forwarder")], make_settings()),
+        0,
+        f"nobody can check the signature of Meta's callbacks to {PHONE}: set UNOAPI_META_APP_SECRET",
+    ),
     "a number without a webhook": (
         of_numbers(replace(NUMBER, webhooks={})),
         0,
@@ -352,6 +357,14 @@ def test_the_doctor_names_a_planted_fault_and_what_to_do(fault: str) -> None:
     assert words in bad[0].words
     assert (bad[0].exit_code, bad[0].state) == (code, "WRONG" if code else "note")
     assert "\n" not in bad[0].words
+
+
+def test_callbacks_whose_signature_can_be_checked_are_no_note() -> None:
+    at_meta, own = make_session(provider="forwarder"), {"appSecret": "secret"}
+    signed = [make_session(provider="forwarder", webhook_forward=own), make_session()]
+
+    assert list(checks.check_callbacks([at_meta], make_settings(UNOAPI_META_APP_SECRET="secret"))) == []
+    assert list(checks.check_callbacks(signed, make_settings())) == []
 
 
 def test_the_doctor_knows_who_takes_from_each_work_queue() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from unoapi.broker.inspection import BrokerState
     from unoapi.cli.findings import Finding
     from unoapi.models.processes import Process
+    from unoapi.models.session import Session
     from unoapi.settings import Settings
     from unoapi.stores.redis_health import RedisHealth
 
@@ -516,6 +517,17 @@ def check_numbers(
     kinds = Counter(state.provider for state in states)
     if not (orphans or away or unreadable or any(state.lacks for state in states)):
         yield ok("numbers", ", ".join(f"{count} {provider}" for provider, count in sorted(kinds.items())))
+
+
+def check_callbacks(sessions: Iterable[Session], settings: Settings) -> Iterator[Finding]:
+    """Whether it can be told that what Meta calls back is from Meta. The Node version did not ask."""
+    if settings.unoapi_meta_app_secret.get_secret_value():
+        return
+    at_meta = [session for session in sessions if session.provider == "forwarder"]
+    unsigned = [one.phone for one in at_meta if not one.webhook_forward.app_secret.get_secret_value()]
+    if unsigned:
+        advice = "set UNOAPI_META_APP_SECRET or webhookForward.appSecret, else they are refused without a token"
+        yield note("numbers", f"nobody can check the signature of Meta's callbacks to {_named(unsigned)}: {advice}")
 
 
 def _check_webhooks(states: Sequence[NumberState]) -> Iterator[Finding]:

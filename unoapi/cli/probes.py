@@ -175,6 +175,7 @@ def _numbers(uno: Uno) -> Iterator[Finding]:
         yield note("numbers", f"only the first {MOST_NUMBERS} of {len(sessions)} were looked at")
     serves_unknown = uno.settings.webhook_url is not None or uno.settings.webhook_url_absolute is not None
     yield from checks.check_numbers(states, serves_unknown=serves_unknown, unreadable=unreadable)
+    yield from checks.check_callbacks(sessions, uno.settings)
 
 
 def _number_states(uno: Uno, sessions: list[Session]) -> Iterator[NumberState]:

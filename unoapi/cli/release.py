@@ -7,11 +7,19 @@ somebody has to change something. Then the platform keeps the old processes.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
-from unoapi.cli.checks import check_former_names, check_lines, check_links, check_settings, check_slips
+from unoapi.cli.checks import (
+    check_callbacks,
+    check_former_names,
+    check_lines,
+    check_links,
+    check_settings,
+    check_slips,
+)
 from unoapi.cli.findings import Finding, broker_advice, broker_hosts, note, ok, without_login, wrong
 from unoapi.cli.options import TimeSpan, as_json
 from unoapi.cli.parts import pass_uno
@@ -68,6 +76,8 @@ def _findings(uno: Uno, wait_s: float) -> Iterator[Finding]:
     yield from check_links(uno.settings)
     for words in uno.graph_watch.warnings():
         yield note("graph", f"{words}: set WEBHOOK_FORWARD_VERSION, or webhookForward.version of its sessions")
+    with suppress(StoreUnavailable):  # said above
+        yield from check_callbacks(uno.directory.all(), uno.settings)
     yield from check_former_names(environment)
 
 
