@@ -65,21 +65,14 @@ def test_field_report_30_an_answer_to_a_message_that_is_forgotten_leaves_without
     assert passed_on.get("context") == (None if left is None else {"message_id": left})
 
 
-def _said(part: Any) -> Any:
-    """The same without nulls, which say nothing."""
-    if isinstance(part, list):
-        return [_said(item) for item in part]
-    return {name: _said(held) for name, held in part.items() if held is not None} if isinstance(part, dict) else part
-
-
 @pytest.mark.parametrize("body", STORED)
 def test_a_job_that_an_older_version_queued_is_sent_as_it_was_accepted(body: str) -> None:
     job = SendMessage(id="wamid.1", phone=PHONE, message_id="wamid.1", body=body)
 
     message = message_of(job)
 
-    assert _said(message.to_wire()) == _said(json.loads(body))
-    assert message_of(job_of(message.to_wire())).to_wire() == message.to_wire()
+    assert message.to_wire() == json.loads(body)
+    assert message_of(job_of(message.to_wire())).to_wire() == json.loads(body)
 
 
 def test_a_provider_gets_the_message_typed() -> None:
@@ -279,7 +272,7 @@ def test_a_reaction_that_begins_with_a_joiner_is_no_emoji() -> None:
 def test_the_components_of_a_template_may_be_an_empty_text() -> None:
     message = parse_message({"to": CONTACT, "type": "template", "template": {"name": "t", "components": ""}})
 
-    assert message.to_wire()["template"] == {"name": "t"}
+    assert message.to_wire()["template"]["components"] == []
 
 
 @pytest.mark.parametrize(("written", "everybody"), [(True, True), ("true", True), ("false", False), (False, False)])

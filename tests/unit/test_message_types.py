@@ -108,13 +108,8 @@ TAKEN = {
         },
     ),
     "template with a long value": template({"type": "text", "text": "x" * 32_768}),
+    "template with null components": message("template", {"name": "hello", "components": None}),
 }
-
-
-def test_components_that_are_null_are_none() -> None:
-    taken = parse_message(message("template", {"name": "hello", "components": None}))
-
-    assert taken.to_wire()["template"] == {"name": "hello"}
 
 
 @pytest.mark.parametrize("body", TAKEN.values(), ids=TAKEN.keys())

@@ -50,6 +50,23 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
     return changed
 
 
+def without_blanks(message: dict[str, Any]) -> dict[str, Any]:
+    """A message whose template, if it is one's, has nothing that its client left empty: Meta would refuse it."""
+    return {**message, "template": _said(message["template"])} if message.get("type") == "template" else message
+
+
+def _said(part: dict[str, Any]) -> dict[str, Any]:
+    """A template, a component or a card without what is empty, at every depth but within a value."""
+    said = {name: value for name, value in part.items() if value is not None and value not in ({}, "")}
+    for name in {"components", "cards"} & said.keys():
+        said[name] = [_said(inner) for inner in said[name]]
+    if "parameters" in said:
+        said["parameters"] = [
+            {name: value for name, value in parameter.items() if value is not None} for parameter in said["parameters"]
+        ]
+    return said
+
+
 def with_our_ids(change: Change, *, phone: str, ids: MessageIds) -> Change:
     """A change in which the messages that we sent have the ids that the client was given: asked for all at once."""
     lists = {key: change.value[key] for key in ITEMS if change.value.get(key)}

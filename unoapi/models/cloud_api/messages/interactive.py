@@ -354,18 +354,6 @@ class Template(ClientPart):
     ] = Field(default=[])
 
 
-def _said(part: dict[str, Any]) -> dict[str, Any]:
-    """A template, a component or a card without what its client left empty, at every depth but within a value."""
-    said = {name: value for name, value in part.items() if value is not None and value not in ({}, "")}
-    for name in {"components", "cards"} & said.keys():
-        said[name] = [_said(inner) for inner in _from_text(said[name])]
-    if "parameters" in said:
-        said["parameters"] = [
-            {name: value for name, value in parameter.items() if value is not None} for parameter in said["parameters"]
-        ]
-    return said
-
-
 class TemplateMessage(OutboundMessage):
     """A message made from a stored template."""
 
@@ -379,12 +367,11 @@ class TemplateMessage(OutboundMessage):
     template: Template
 
     def to_wire(self) -> dict[str, Any]:
-        """The message as it goes to others: components in text are a list there, a language's code is in an object.
-
-        What says nothing, as clients with fixed fields write it, is left out.
-        """
+        """The message as it goes to others: components in text are a list there, a language's code is in an object."""
         wire = super().to_wire()
-        sent = _said(wire["template"])
+        sent = dict(wire["template"])
+        if isinstance(sent.get("components"), str):
+            sent["components"] = _from_text(sent["components"] or "[]")
         if isinstance(sent.get("language"), str) and self.template.language is not None:
             sent["language"] = {"code": self.template.language.code}
         return {**wire, "template": sent}
