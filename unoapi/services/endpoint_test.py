@@ -27,6 +27,8 @@ HINTS = {
     "tls": "The certificate or the TLS handshake is wrong: check its date, its names and its chain.",
     "no_tls": "The address begins with https, and the port does not speak TLS: write http, or the port for https.",
     "answer": "It was connected, but no complete answer came in time.",
+    "closed": "It closed the connection without an answer: its log, or a proxy's, says why. So does a port for https.",
+    "https": "The port speaks https: write https in the webhook's address.",
     "http": "No web server answers there, or one that wants https: check the port, and whether https is meant.",
     "redirect": "It answered with a redirect, and redirects are not followed: change the webhook's address to",
     "login": "It wants a login and sends to a page for it: give the webhook an address that takes its token instead. "
@@ -51,6 +53,12 @@ STATUSES = {
     429: "busy",
 }
 FAILED = range(500, 600)
+WANTS_TLS = (
+    b"HTTP request was sent to HTTPS port",
+    b"HTTP request to an HTTPS server",
+    b"plain HTTP to an SSL-enabled",
+)
+"""How nginx, programs in Go, and Apache answer http on a port for https."""
 LOGINS = ("login", "signin", "sign_in", "sign-in", "oauth", "/sso", "/auth")
 MAX_SAID_CHARS = 300
 
@@ -127,14 +135,26 @@ def diagnose(answer: Answer, *, secret: str = "") -> Diagnosis:
 def _cause(answer: Answer, failed_at: str) -> str:
     if answer.delivered:
         return "page" if answer.is_page else "fine"
+    return (
+        _cause_by_error(answer.error, failed_at) if answer.status is None else _cause_by_status(answer, answer.status)
+    )
+
+
+def _cause_by_status(answer: Answer, status: int) -> str:
     if answer.redirect:
         path = urlsplit(answer.redirect).path.lower()
         return "login" if any(word in path for word in LOGINS) else "redirect"
-    if answer.status is not None:
-        return STATUSES.get(answer.status) or ("failed" if answer.status in FAILED else "status")
-    if failed_at == "tls" and answer.error.startswith((NO_TLS, SILENT)):
+    if any(words in answer.beginning for words in WANTS_TLS):
+        return "https"
+    return STATUSES.get(status) or ("failed" if status in FAILED else "status")
+
+
+def _cause_by_error(error: str, failed_at: str) -> str:
+    if failed_at == "tls" and error.startswith((NO_TLS, SILENT)):
         return "no_tls"
-    return "http" if answer.error == NOT_HTTP else failed_at
+    if error == NOT_HTTP:
+        return "http"
+    return "closed" if failed_at == "answer" and not error.startswith(SILENT) else failed_at
 
 
 def _said(answer: Answer, secret: str) -> str:
