@@ -154,3 +154,36 @@ def test_field_report_56_a_card_goes_to_meta_with_a_part_of_its_name(
     (card,) = meta.bodies[0]["contacts"]
     assert (card["name"]["formatted_name"], card["name"].get("first_name")) == ("Ana Silva", first_name)
     assert card["phones"] == phones
+
+
+@pytest.mark.parametrize(
+    ("menu", "sent"),
+    [
+        (
+            {"type": "list", "header": None, "footer": {"text": ""}, "body": {"text": "b"}, "action": {
+                "button": "See", "buttons": None,
+                "sections": [{"title": "", "rows": [{"id": "a", "title": "A", "description": None}]}]}},
+            {"type": "list", "body": {"text": "b"}, "action": {
+                "button": "See", "sections": [{"rows": [{"id": "a", "title": "A"}]}]}},
+        ),
+        (
+            {"type": "button", "header": {"type": "text", "text": "h", "image": None}, "body": {"text": "b"},
+             "action": {"buttons": [{"type": "reply", "reply": {"id": "a", "title": "A"}, "url": None}]}},
+            {"type": "button", "header": {"type": "text", "text": "h"}, "body": {"text": "b"}, "action": {
+                "buttons": [{"type": "reply", "reply": {"id": "a", "title": "A"}}]}},
+        ),
+        (
+            {"type": "flow", "body": {"text": "b"}, "action": {"parameters": {"data": {"name": None, "city": ""}}}},
+            {"type": "flow", "body": {"text": "b"}, "action": {"parameters": {"data": {"name": None, "city": ""}}}},
+        ),
+    ],
+    ids=["list", "buttons", "what a form is given"],
+)  # fmt: skip
+def test_a_menu_goes_to_meta_without_what_a_client_with_fixed_fields_left_empty(
+    menu: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    meta = Meta()
+
+    send(provider_of_meta(meta, MemoryIds()), {**TO, "type": "interactive", "interactive": menu})
+
+    assert meta.bodies[0]["interactive"] == sent

@@ -51,8 +51,20 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
 
 
 def without_blanks(message: dict[str, Any]) -> dict[str, Any]:
-    """A message whose template, if it is one's, has nothing that its client left empty: Meta would refuse it."""
-    return {**message, "template": _said(message["template"])} if message.get("type") == "template" else message
+    """A message whose template or menu, if it has one, has nothing that its client left empty: Meta would refuse it."""
+    match message:
+        case {"type": "template", "template": template}:
+            return {**message, "template": _said(template)}
+        case {"type": "interactive", "interactive": {"type": "button" | "list" | "cta_url"} as menu}:
+            return {**message, "interactive": _filled(menu)}
+    return message
+
+
+def _filled(part: Any) -> Any:
+    """A part without what is null or an empty text, at every depth."""
+    if isinstance(part, dict):
+        return {name: _filled(held) for name, held in part.items() if held is not None and held != ""}
+    return [_filled(item) for item in part] if isinstance(part, list) else part
 
 
 def _said(part: dict[str, Any]) -> dict[str, Any]:
