@@ -15,6 +15,7 @@ from unoapi.connector.convert.events import convert_event
 from unoapi.connector.convert.inbound import content_of
 from unoapi.connector.convert.outbound import media_of, message_of
 from unoapi.errors import MessageRejected
+from unoapi.models.cloud_api.messages import TYPING_S
 from unoapi.models.cloud_api.messages import Command as MessageCommand
 from unoapi.models.cloud_api.templates import DEFAULT_TEMPLATES
 from unoapi.models.connector.commands import ConnectorCommand, Send
@@ -370,6 +371,7 @@ def test_marking_as_read_names_whatsapps_own_id(chat: str) -> None:
     read, typing = recorder.commands
     assert read.data == {"ids": ["3EB0AA"], "chat": chat, "sender": writer, "kind": "read"}
     assert (typing.type, typing.data["chat"]) == ("typing", chat)
+    assert typing.expires_at - typing.created_at <= TYPING_S * 1000 < read.expires_at - read.created_at
     assert connections.key(PHONE, "UNO.OUT.1") == MessageKey("3EB0AA", chat, writer)
     with pytest.raises(MessageRejected):
         provider.command(MessageCommand(status="read", message_id="nobody-knows"), phone=PHONE)

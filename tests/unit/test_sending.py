@@ -388,6 +388,29 @@ def test_a_deletion_waits_for_a_message_that_may_not_have_left_and_no_longer(mes
         command(gone.model_copy(update=aged), **rest)
 
 
+@pytest.mark.parametrize(
+    ("status", "age_s", "left"),
+    [("read", 5, ("read", True)), ("read", 40, ("read", False)), (None, 5, (None, True)), (None, 40, None)],
+)
+def test_nobody_is_shown_to_write_who_asked_for_it_long_ago(
+    status: str | None, age_s: int, left: tuple[str | None, bool] | None
+) -> None:
+    provider, typing = ScriptedProvider(), {"message_id": "wamid.X", "typing_indicator": {"type": "text"}}
+    mark = typing | ({"status": status} if status else {})
+    job = RunCommand(id="1", phone=PHONE, body=json.dumps(mark), accepted_at_ms=now_ms() - age_s * 1000)
+
+    command(
+        job,
+        sessions=MemorySessions(make_session(provider="sandbox")),
+        providers={"sandbox": provider},
+        bulkhead=Bulkhead(10),
+        max_age_s=600,
+    )
+
+    wires = [one.to_wire() for one in provider.sent]
+    assert [(wire.get("status"), "typing_indicator" in wire) for wire in wires] == ([left] if left else [])
+
+
 def test_while_the_session_cannot_be_read_the_message_waits_and_stays_free() -> None:
     sessions, sends = MemorySessions(), MemorySends()
     sessions.away = True

@@ -20,6 +20,7 @@ from unoapi.errors import (
 )
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import error_object, message_event, read_document, status_event
+from unoapi.models.cloud_api.messages import TYPING_S
 from unoapi.models.identity import GROUP, Identity
 from unoapi.models.jobs import Envelope, FetchFiles, MessageJob, RunCommand, SendMessage, now_ms
 from unoapi.models.message_keys import OWN_IDS
@@ -137,15 +138,20 @@ def command(
     bulkhead: Bulkhead,
     max_age_s: int,
 ) -> None:
-    """Carry out one command; it may be repeated.
+    """Carry out one command; it may be repeated. What waited so long that nobody writes any more shows no typing.
 
     Raises SendFailed (retry), Postponed or StoreUnavailable (wait), TooOld, NumberRemoved, MessageRejected.
     """
     provider = _provider(job, sessions=sessions, providers=providers)
     _ensure_ready(job, provider, max_age_s=max_age_s)
+    wanted = command_of(job)
+    if wanted.typing_indicator is not None and too_old(job, max_age_s=TYPING_S):
+        if wanted.status is None:
+            return
+        wanted = wanted.without_typing()
     try:
         with bulkhead.taken(provider.address(job.phone)):
-            provider.command(command_of(job), phone=job.phone)
+            provider.command(wanted, phone=job.phone)
     except UnknownMessage as error:
         # While the phone is away both wait, and come back in any order.
         if not job.message_id.startswith(OWN_IDS) or too_old(job, max_age_s=max_age_s):

@@ -12,6 +12,7 @@ from unoapi.errors import MessageRejected, UnknownMessage
 from unoapi.errors.validation import explain
 from unoapi.models.chats import MAX_ROWS, Menu, MenuRow
 from unoapi.models.cloud_api.messages import (
+    TYPING_S,
     ContactsMessage,
     EditMessage,
     InteractiveMessage,
@@ -174,7 +175,8 @@ def marks_for(mark: Command, *, session: Session, keys: Keys, until_ms: int) -> 
         commands.append(_command("read", data, computed_id("read", session.phone, about), session, until_ms))
     if mark.typing_indicator is not None:
         data = Typing(chat=key.chat, state="composing").model_dump(mode="json")
-        commands.append(_command("typing", data, computed_id("typing", session.phone, about), session, until_ms))
+        ends_ms = min(until_ms, now_ms() + TYPING_S * 1000)
+        commands.append(_command("typing", data, computed_id("typing", session.phone, about), session, ends_ms))
     return commands
 
 

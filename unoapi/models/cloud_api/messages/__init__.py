@@ -1,6 +1,6 @@
 """What an API client sends, checked at the door with the Cloud API's limits."""
 
-from unoapi.models.cloud_api.messages.command import Command
+from unoapi.models.cloud_api.messages.command import TYPING_S, Command
 from unoapi.models.cloud_api.messages.contents import (
     AudioMessage,
     CaptionedMedia,
@@ -29,7 +29,7 @@ from unoapi.models.cloud_api.messages.sender import MAX_TEXT_CHARS, UNKNOWN, Sen
 from unoapi.models.cloud_api.messages.types import MESSAGES
 
 __all__ = [
-    "MAX_TEXT_CHARS", "MESSAGES", "UNKNOWN", "AudioMessage", "CaptionedMedia", "Command",
+    "MAX_TEXT_CHARS", "MESSAGES", "TYPING_S", "UNKNOWN", "AudioMessage", "CaptionedMedia", "Command",
     "ContactsMessage", "DocumentMessage", "EditMessage", "ImageMessage", "InteractiveMessage", "LocationMessage",
     "MediaObject", "OutboundMessage", "Pin", "PinMessage", "PollMessage", "ReactionMessage", "SandboxMessage", "Sender",
     "SpeechMessage", "Template", "TemplateMessage", "Text", "TextMessage", "computed_message_id", "new_message_id",

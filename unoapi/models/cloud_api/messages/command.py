@@ -9,9 +9,12 @@ from pydantic_core import PydanticCustomError
 
 from unoapi.models.cloud_api.as_sent import AsSent, ClientPart, Product
 
+TYPING_S = 25
+"""So long a contact sees at most that an answer is being written. An indicator that is later says what is not so."""
+
 
 class TypingIndicator(ClientPart):
-    """What the contact sees for up to 25 s."""
+    """What the contact sees for up to `TYPING_S`."""
 
     type: Literal["text"] = "text"
 
@@ -28,6 +31,11 @@ class Command(AsSent):
     message_id: str | None = Field(default=None, min_length=1, max_length=512, coerce_numbers_to_str=True)
     typing_indicator: TypingIndicator | None = None
     to: str | None = Field(default=None, max_length=128)
+
+    def without_typing(self) -> Self:
+        """The same without its indicator. Only for a command that says more."""
+        document = {name: part for name, part in self.to_wire().items() if name != "typing_indicator"}
+        return self.model_validate(document)
 
     @model_validator(mode="after")
     def _names_a_message(self) -> Self:
