@@ -45,6 +45,19 @@ def test_the_newest_pair_counts(ids: MessageIds) -> None:
     assert eventually(lambda: ids.ours(PHONE, "3EB0AA") == "wamid.2")
 
 
+def test_a_message_that_was_told_is_known_from_either_side_by_the_id_that_was_told_first(ids: MessageIds) -> None:
+    told, seen_by_the_contact = meta_id("5549988887777"), meta_id("5511970000000")
+    ids.remember_told(PHONE, [told, "3EB0AA", "wamid.NONE"])
+    ids.remember_told(PHONE, [seen_by_the_contact])
+
+    assert eventually(lambda: ids.ours(PHONE, seen_by_the_contact) == told)
+    assert ids.ours(PHONE, told) == told
+    assert ids.theirs(PHONE, told) == told
+    assert ids.ours(PHONE, "3EB0AA") == "3EB0AA"
+    ids.remember(PHONE, theirs=seen_by_the_contact, ours="wamid.1")
+    assert eventually(lambda: ids.ours(PHONE, told) == "wamid.1")
+
+
 def test_many_ids_are_asked_for_at_once(ids: MessageIds) -> None:
     sent = meta_id("5549988887777")
     ids.remember(PHONE, theirs="3EB0AA", ours="wamid.1")

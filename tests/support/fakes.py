@@ -808,6 +808,11 @@ class MemoryIds:
     def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
         self.pairs[phone, theirs] = ours
 
+    def remember_told(self, phone: str, message_ids: Collection[str]) -> None:
+        for message_id in message_ids:
+            if token := message_token(message_id):
+                self.pairs.setdefault((phone, f"~{token}"), message_id)
+
     def ours(self, phone: str, theirs: str) -> str:
         by_token = self.pairs.get((phone, f"~{message_token(theirs)}"), theirs)
         return theirs if self.away else self.pairs.get((phone, theirs), by_token)

@@ -285,6 +285,32 @@ def test_field_report_25_what_a_message_is_about_has_the_clients_id(
     assert message_id not in job.body
 
 
+@pytest.mark.parametrize("place", ["messages", "message_echoes"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "text", "text": {"body": "x"}, "context": {"from": CONTACT, "id": SEEN_BY_THE_CONTACT}},
+        {"type": "reaction", "reaction": {"message_id": SEEN_BY_THE_CONTACT, "emoji": "x"}},
+        {"type": "edit", "edit": {"original_message_id": SEEN_BY_THE_CONTACT, "message": {}}},
+        {"type": "revoke", "revoke": {"original_message_id": SEEN_BY_THE_CONTACT}},
+    ],
+    ids=lambda part: str(part["type"]),
+)
+def test_field_report_25_what_is_about_a_message_that_no_client_sent_has_the_id_by_which_it_was_told(
+    place: str, part: dict[str, Any]
+) -> None:
+    memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": MemoryIds()}
+    first = Change({place: [{"id": SENT, "from": CONTACT, "type": "text", "text": {"body": "x"}}]})
+    about_it = Change({"messages": [{"id": "wamid.R", "from": CONTACT, **part}]})
+
+    (told,) = callbacks.jobs_of(first, phone=PHONE, trusted=True, **memories)
+    (job,) = callbacks.jobs_of(about_it, phone=PHONE, trusted=True, **memories)
+
+    assert told.message_id == SENT
+    assert SENT in job.body
+    assert SEEN_BY_THE_CONTACT not in job.body
+
+
 @pytest.mark.parametrize("message_id", [SENT, SEEN_BY_THE_CONTACT])
 def test_field_report_25_a_status_in_either_form_is_of_the_clients_message(message_id: str) -> None:
     ids = MemoryIds()

@@ -42,6 +42,12 @@ class RedisMessageIds:
         """Save which of ours one of theirs is, for a provider that needs no more. Never raises, never waits."""
         self._owed.post(("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s))
 
+    def remember_told(self, phone: str, message_ids: Collection[str]) -> None:
+        """Save by which ids clients know messages that others wrote; the first counts. Never raises, never waits."""
+        keys = [(key, message_id) for message_id in message_ids for key in _token_keys(phone, message_id)]
+        if keys:
+            self._owed.post(*(("SET", key, message_id, "NX", "EX", self._ttl_s) for key, message_id in keys))
+
     def remember_mark(self, phone: str, ours: str, mark: str) -> None:
         """Save the client's own mark on a message. Never raises, never waits."""
         self._owed.post(("SET", _mark_key(phone, ours), mark, "EX", self._ttl_s))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from unoapi.models.cloud_api.event_content import ITEMS
+from unoapi.models.cloud_api.event_content import ECHOES, ITEMS
 from unoapi.models.identity import is_same_phone
 from unoapi.models.message_keys import MADE_HERE
 from unoapi.models.phones import with_ninth_digit
@@ -25,6 +25,8 @@ ABOUT = {
     "pin": "message_id",
 }
 """Where a message names another one."""
+WRITTEN = ("messages", ECHOES)
+"""The lists of what somebody wrote."""
 PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id", "phone_number"})
 """Where a callback names a person's phone."""
 
@@ -94,6 +96,13 @@ def with_our_ids(change: Change, *, phone: str, ids: MessageIds) -> Change:
     known = ids.all_ours(phone, named)
     ours = {key: [_translated(item, key, known.__getitem__) for item in items] for key, items in lists.items()}
     return replace(change, value={**change.value, **ours})
+
+
+def remember_told(change: Change, *, phone: str, ids: MessageIds) -> None:
+    """Note the ids by which clients get to know the messages of a change: quotes may name them from the other side."""
+    told = [str(item["id"]) for key in WRITTEN for item in change.value.get(key) or () if item.get("id")]
+    if told:
+        ids.remember_told(phone, told)
 
 
 def with_public_phones(change: Change, *, phone: str) -> Change:
