@@ -477,6 +477,17 @@ def test_what_only_meta_knows_of_a_number_is_asked_there(api: Api, graph: Graph,
     assert only(graph).path == (f"/v23.0/{AT_META}?fields=health_status%2Cname_status%2Cquality_rating%2Cverified_name")
 
 
+def test_what_only_meta_knows_of_the_numbers_of_an_account_is_asked_there(api: Api, graph: Graph) -> None:
+    graph.replies[f"GET /v23.0/{AT_META}"] = (200, {"quality_rating": "RED", "id": AT_META})
+    fields = {"fields": "id,display_phone_number,quality_rating"}
+
+    (listed,) = ask(api, "GET", f"{ACCOUNT}/phone_numbers", params=fields).json()["data"]
+    ask(api, "GET", f"{ACCOUNT}/phone_numbers")
+
+    assert listed == {"id": AT_META, "display_phone_number": NUMBER, "quality_rating": "RED"}
+    assert only(graph).path == f"/v23.0/{AT_META}?fields=quality_rating"
+
+
 @pytest.mark.parametrize("reply", [(500, {}), (400, {"error": {"code": 100}}), (200, []), (200, b"<html>")])
 def test_a_number_is_shown_though_meta_says_nothing_of_it(api: Api, graph: Graph, reply: tuple[int, Any]) -> None:
     graph.replies[f"GET /v23.0/{AT_META}"] = reply
