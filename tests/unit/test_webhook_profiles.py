@@ -229,6 +229,23 @@ def test_chatwoot_takes_no_old_message_for_a_new_one() -> None:
     assert shaped("meta", old) is not None
 
 
+@pytest.mark.parametrize("profile", ["chatwoot", "typebot"])
+@pytest.mark.parametrize(("phone", "user_id"), [(CONTACT, CONTACT), ("", "111@lid")])
+def test_who_has_a_phone_is_named_by_it_alone_where_a_lid_would_be_somebody_else(
+    profile: str, phone: str, user_id: str
+) -> None:
+    person = {"jid": "111@lid", "kind": "user", "lid": "111@lid", "phone": phone}
+    content = {"kind": "text", "body": "oi"}
+    (written,) = of_phone({"id": "3EB0", "chat": person, "sender": person, "timestamp_ms": 1000, "content": content})
+    (read,) = of_phone({"status": "read", "ids": ["3EB0"], "chat": person, "timestamp": 1}, "receipt")
+
+    bodies = [body_for(make_webhook(profile=profile), job) or "{}" for job in (written, read)]  # type: ignore[arg-type]
+
+    values = [json.loads(body)["entry"][0]["changes"][0]["value"] for body in bodies]
+    assert [value["contacts"][0]["user_id"] for value in values] == [user_id, user_id]
+    assert ("@lid" in bodies[0] + bodies[1]) == (not phone)
+
+
 def test_chatwoot_gets_no_empty_message_for_what_only_meta_tells() -> None:
     items = [{"product_retailer_id": "P1", "quantity": 2, "item_price": 10.5, "currency": "BRL"}]
 

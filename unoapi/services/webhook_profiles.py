@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.models.cloud_api.events import serialise, whole_error
 from unoapi.models.media import is_own_media_id
 from unoapi.models.message_keys import OWN_IDS
+from unoapi.models.phones import LID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,8 @@ TYPEBOT_TYPES = frozenset(
 NOT_SHOWN = frozenset({"revoke", "pin", "request_welcome", "media_placeholder"})
 """Types of Meta's in which nobody wrote anything: Chatwoot makes an empty message of each."""
 REPLIES = frozenset({"button_reply", "list_reply"})
+NAMES_BESIDE = {"from": "from_user_id", "to": "to_user_id", "recipient_id": "recipient_user_id"}
+"""By what fields messages and statuses name somebody: the phone, and another name beside it."""
 KNOWN_STATUSES = frozenset({"sent", "delivered", "read", "failed"})
 MADE_EVENTS = {"group_create": "created", "group_delete": "deleted"}
 
@@ -165,6 +168,7 @@ def _chatwoot(change: dict[str, Any], _: str) -> dict[str, Any] | None:
         status.get("status") not in KNOWN_STATUSES for status in _items(value, "statuses")
     ):
         return None
+    _name_by_phone(value)
     for message in _items(value, "messages"):
         _show_edit(message)
         kind = str(message.get("type", ""))
@@ -196,6 +200,7 @@ def _typebot(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
     _without(value, "chat")
     if unknown or not all(_typebot_message(one, phone) for one in messages):
         return None
+    _name_by_phone(value)
     for status in statuses:
         digits = re.sub(r"[^0-9]", "", str(status.get("recipient_id") or status.get("recipient_user_id") or ""))
         status |= {"recipient_id": digits, "timestamp": str(status.get("timestamp", ""))}
@@ -205,6 +210,17 @@ def _typebot(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
     for contact in _items(value, "contacts"):
         _without(contact.get("profile"), "picture")
     return change
+
+
+def _name_by_phone(value: dict[str, Any]) -> None:
+    """Name who has a phone by that alone: these receivers look for a `user_id` first, and a LID is not always there."""
+    for contact in _items(value, "contacts"):
+        if contact.get("wa_id") and str(contact.get("user_id", "")).endswith(f"@{LID}"):
+            contact["user_id"] = contact["wa_id"]
+    for item in (item for name in ("messages", "message_echoes", "statuses") for item in _items(value, name)):
+        for named, beside in NAMES_BESIDE.items():
+            if item.get(named) and str(item.get(beside, "")).endswith(f"@{LID}"):
+                _without(item, beside)
 
 
 def _typebot_message(message: dict[str, Any], phone: str) -> bool:
