@@ -395,6 +395,23 @@ def test_a_received_mention_is_named_by_its_phone(phone: str) -> None:
     assert written.data["content"]["body"] == "ask @5549988887777, @5549988887777 and @5511"
 
 
+@pytest.mark.parametrize("own", ["5549988887777", "554988887777"])
+def test_a_mention_of_the_number_itself_is_named_as_its_session_names_it(own: str) -> None:
+    jid = {"User": "5511988880001", "Server": "s.whatsapp.net"}
+    info = {"ID": "3EB0", "MessageSource": {"Chat": jid, "Sender": jid}}
+    mentioned = ["24788516941@lid", "554988887777@s.whatsapp.net"]
+    part = {"text": "ask @24788516941 or @554988887777", "contextInfo": {"mentionedJID": mentioned}}
+
+    (written,) = convert_event(
+        "Message",
+        {"Info": info, "Message": {"extendedTextMessage": part}},
+        phone_of=lambda _: "554988887777",
+        own=own,
+    )
+
+    assert written.data["content"]["body"] == f"ask @{own} or @{own}"
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [

@@ -20,6 +20,7 @@ from unoapi.connector.convert.json_fields import (
     text_at,
 )
 from unoapi.connector.engines.base import HISTORY_MARK, EngineEvent, housekeeping_mark
+from unoapi.models.identity import is_same_phone
 from unoapi.models.phones import with_ninth_digit, without_device
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ SAYS_NO = frozenset({"announcement", "locked", "description", "ephemeral_seconds
 """Changes of a group that are changes, too, when they are off or empty now."""
 
 
-def convert_event(kind: str, event: Raw, *, phone_of: Callable[[str], str] = lambda _: "") -> list[EngineEvent]:
+def convert_event(
+    kind: str, event: Raw, *, phone_of: Callable[[str], str] = lambda _: "", own: str = ""
+) -> list[EngineEvent]:
     """The contract's events in an event of the library; none for what the contract has no event for.
 
-    `phone_of` knows the phone of a LID, where the event itself does not say it.
+    `phone_of` knows the phone of a LID, where the event itself does not say it; `own` is the session's number.
     """
     convert = _CONVERTERS.get(kind)
     events = convert(event) if convert is not None else []
@@ -57,7 +60,7 @@ def convert_event(kind: str, event: Raw, *, phone_of: Callable[[str], str] = lam
         for party in _persons(converted.data):
             if party.get("lid") and not party.get("phone"):
                 party["phone"] = phone_of(str(party["lid"]))
-        _name_mentioned(converted.data, phone_of)
+        _name_mentioned(converted.data, phone_of, own=own)
         context = converted.data.get("context")
         if isinstance(context, dict) and str(context.get("participant") or "").endswith(f"@{LID}"):
             context["participant_phone"] = phone_of(without_device(context["participant"]))
@@ -73,8 +76,11 @@ def _persons(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from data.get(name, [])
 
 
-def _name_mentioned(data: dict[str, Any], phone_of: Callable[[str], str]) -> None:
-    """Let a text name those whom it mentions by their phones: `@24788516941`, digits of a LID, names nobody."""
+def _name_mentioned(data: dict[str, Any], phone_of: Callable[[str], str], *, own: str) -> None:
+    """Let a text name those whom it mentions by their phones: `@24788516941`, digits of a LID, names nobody.
+
+    The session's own number is written as the session writes it: bots look for it.
+    """
     content, context = data.get("content"), data.get("context")
     if not isinstance(content, dict) or not isinstance(context, dict):
         return
@@ -83,7 +89,7 @@ def _name_mentioned(data: dict[str, Any], phone_of: Callable[[str], str]) -> Non
         address = without_device(str(mention))
         user, _, server = address.partition("@")
         if phone := phone_of(address) if server == LID else user if server == USER else "":
-            phones[user] = with_ninth_digit(phone)
+            phones[user] = own if is_same_phone(phone, own) else with_ninth_digit(phone)
     if not phones:
         return
     edited = content.get("content")

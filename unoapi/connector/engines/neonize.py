@@ -243,7 +243,7 @@ class NeonizeEngine:
             document["account"] = self.account
         if kind == "Message":
             _name_unknown(event.Message, document.setdefault("Message", {}))
-        return convert_event(kind, document, phone_of=self._phone_of)
+        return convert_event(kind, document, phone_of=self._phone_of, own=self._phone)
 
     def _open(self, event: Any) -> dict[str, dict[str, Any]]:
         """Put what is sealed in a message in its place; what has none there is returned, by the field that it is about.
