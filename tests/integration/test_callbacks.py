@@ -12,6 +12,7 @@ from tests.support.fakes import CONTACT, PHONE
 from tests.support.stack import OPERATOR, eventually
 from unoapi.http.signatures import sign_hub
 from unoapi.models.jobs import FanOut, ReceiveCallback, SaveMedia
+from unoapi.models.phones import without_ninth_digit
 from unoapi.models.text import is_text
 
 if TYPE_CHECKING:
@@ -149,6 +150,21 @@ def test_field_report_69_a_number_that_is_shown_without_its_ninth_digit_is_that_
 
     assert answer.status_code == 200, answer.text
     assert events(taken(api)) == [(SECOND, "phone_number_quality_update", ""), (SECOND, "message", "wamid.A")]
+
+
+def test_an_event_of_one_of_two_numbers_that_differ_in_the_ninth_digit_is_that_ones(api: Api) -> None:
+    short = without_ninth_digit(SECOND)
+    forward = {"phoneNumberId": "1005", "businessAccountId": OWN_ACCOUNT, "token": "t", "appSecret": OWN_SECRET}
+    api.register([], phone=short, provider="forwarder", webhookForward=forward)
+    try:
+        for number_id, shown, phone in (("1002", SECOND, SECOND), ("1005", short, short), ("", short, short)):
+            message = change("", messages=[text()])
+            message["value"]["metadata"] = {"phone_number_id": number_id, "display_phone_number": shown}
+            for path in (ALL, f"{ALL}/{short}", f"{ALL}/{SECOND}"):
+                assert by_operator(api, callback(message), path=path).status_code == 200
+                assert events(taken(api)) == [(phone, "message", "wamid.A")]
+    finally:
+        api.request("POST", f"/v15.0/{short}/deregister", json={})
 
 
 @SENDERS

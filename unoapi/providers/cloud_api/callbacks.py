@@ -20,7 +20,7 @@ from unoapi.services.retries import wait_for_pair, wait_for_store
 from unoapi.services.webhooks import to_fan_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from unoapi.models.jobs import EventJob
     from unoapi.ports import MessageIds, SessionDirectory, SessionStore
@@ -35,8 +35,8 @@ def numbers_of(change: Change, *, directory: SessionDirectory, sessions: Session
 
     Events of an account have no metadata; some of them show the number that they are about in their value.
     """
-    for phone in _phones_named(change, directory):
-        if NUMBER.fullmatch(phone) and sessions.find(phone).stored:
+    for phones in _phones_named(change, directory):
+        if (phone := _first_registered(phones, sessions)) is not None:
             return [phone]
     metadata = change.value.get("metadata") or {}
     named = _text(metadata.get("phone_number_id")) or _text(metadata.get("display_phone_number"))
@@ -55,21 +55,32 @@ def number_at(change: Change, *, phone: str, directory: SessionDirectory, sessio
     Meta posts what happens to all numbers of an account to one address. Raises Postponed, StoreUnavailable while nobody
     can say.
     """
-    named = _phones_named(change, directory)
-    if phone in named:
-        return phone
-    return next((other for other in named if NUMBER.fullmatch(other) and sessions.find(other).stored), phone)
+    for phones in _phones_named(change, directory):
+        if phone in phones:
+            return phone
+        if (other := _first_registered(phones, sessions)) is not None:
+            return other
+    return phone
 
 
-def _phones_named(change: Change, directory: SessionDirectory) -> list[str]:
-    """The phones of the number that a change names, if it names one: its id may have been given to several."""
+def _first_registered(phones: Iterable[str], sessions: SessionStore) -> str | None:
+    return next((phone for phone in phones if NUMBER.fullmatch(phone) and sessions.find(phone).stored), None)
+
+
+def _phones_named(change: Change, directory: SessionDirectory) -> Iterator[list[str]]:
+    """The phones of the number that a change names, if it names one: its id may have been given to several.
+
+    First those that it names as they are; then those of its other form, for Meta knows older mobiles of Brazil without
+    the ninth digit. Both forms may be registered.
+    """
     metadata = change.value.get("metadata") or {}
     shown = _text(metadata.get("display_phone_number")) or next(_shown_in(change.value), "")
     digits = digits_of(shown)
-    shown_as = (digits, with_ninth_digit(digits), without_ninth_digit(digits))  # as Meta knows a mobile of Brazil, too
-    nodes = dict.fromkeys((_text(metadata.get("phone_number_id")) or _number_id_in(change.value), *shown_as))
-    phones = [phone for node in nodes if node for phone in directory.phones_of(node)]
-    return sorted(dict.fromkeys(phones), key=lambda phone: phone not in shown_as)
+    others = {with_ninth_digit(digits), without_ninth_digit(digits)} - {digits}
+    nodes = (_text(metadata.get("phone_number_id")) or _number_id_in(change.value), digits)
+    phones = dict.fromkeys(phone for node in nodes if node for phone in directory.phones_of(node))
+    yield sorted(phones, key=lambda phone: (phone != digits, phone not in others))
+    yield [phone for form in others for phone in directory.phones_of(form)]
 
 
 def _shown_in(value: dict[str, Any]) -> Iterator[str]:
