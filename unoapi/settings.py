@@ -33,7 +33,7 @@ from pydantic_core import Url
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from unoapi.errors import ConfigurationError
-from unoapi.errors.validation import HEADER_VALUE, TOKEN, explain
+from unoapi.errors.validation import HEADER_VALUE, NOWHERE, TOKEN, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -655,6 +655,11 @@ class Settings(BaseSettings):
     @classmethod
     def _as_it_was_copied(cls, value: object) -> object:
         return value.strip(" \t\r\n") if isinstance(value, str) else value
+
+    @field_validator("webhook_url", "webhook_url_absolute")
+    @classmethod
+    def _somewhere(cls, value: Url | None) -> Url | None:
+        return None if value is not None and NOWHERE.fullmatch(f"{value}") else value
 
     @field_validator("unoapi_auth_token", "unoapi_auth_token_previous", "webhook_token")
     @classmethod

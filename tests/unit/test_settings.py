@@ -47,6 +47,14 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     return str(error.value)
 
 
+def test_the_node_versions_own_sink_is_no_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = "http://localhost:9876/webhooks/fake"
+
+    settings = load(monkeypatch, WEBHOOK_URL=sink, WEBHOOK_URL_ABSOLUTE="http://127.0.0.1:9876/webhooks/fakes")
+
+    assert (settings.webhook_url, f"{settings.webhook_url_absolute}") == (None, "http://127.0.0.1:9876/webhooks/fakes")
+
+
 def test_without_any_variable_the_defaults_of_the_node_version_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch)
 

@@ -102,6 +102,8 @@ TOKEN = re.compile(r"[\x20-\x7e]*")
 """What a client can send as a token in a header."""
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 """What a header can carry at all."""
+NOWHERE = re.compile(r"http://(?:localhost|127\.0\.0\.1):[0-9]{1,5}/webhooks/fake/?", re.ASCII)
+"""The Node version's own address that takes anything: what it calls a webhook where nobody configured one."""
 STANDARD_SECRET = "whsec_"  # noqa: S105 (only how one begins)
 """How a secret of Standard Webhooks begins; base64 of the key follows."""
 SIMPLE = re.compile(r"\^\[(?P<chars>[^\]]+)\](?P<count>\+|\*|\{(?P<least>\d+),(?P<most>\d+)\})\$")

@@ -7,12 +7,12 @@ validated models, so that no other spelling of a field can say something else.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
+from unoapi.errors.validation import NOWHERE
 from unoapi.models.options import Forward
 from unoapi.models.session import Session, Webhook
 
@@ -34,7 +34,6 @@ class OperatorAddresses:
 
 NO_ADDRESSES = OperatorAddresses()
 
-NOWHERE = re.compile(r"http://(?:localhost|127\.0\.0\.1):[0-9]{1,5}/webhooks/fake/?", re.ASCII)
 EMPTY_IS_ABSENT = frozenset(
     {"autoRestartMs", "qrTimeoutMs", "customMessageCharacters", "webhookForward", "businessProfile", "bulkBatch",
      "bulkDelay", "bulkHours", "bulkDays", "bulkTimezone", "server", "interactiveMode"}
