@@ -284,6 +284,8 @@ def test_an_encoded_file_is_bounded_and_whole(listen: Listen, body: bytes, error
         ('attachment; filename="Boleto nov.pdf"', "Boleto nov.pdf"),
         ("inline; filename=a.pdf; filename*=UTF-8''n%C2%BA%201.pdf", "n\u00ba 1.pdf"),
         ('attachment; filename="promo\u00e7\u00e3o.pdf"', "promo\u00e7\u00e3o.pdf"),
+        ("attachment; filename=Boleto nov.pdf; size=3", "Boleto nov.pdf"),
+        ("attachment; filename=a.pdf; filename*=UTF-8''a.pdf", "a.pdf"),
         ("attachment", ""),
         ('; filename="', ""),
         ("attachment; " + "x=1; " * 10_000 + "filename=a.pdf", ""),

@@ -190,7 +190,9 @@ def _name_in(disposition: bytes) -> str:
         text = disposition.decode()
     except UnicodeDecodeError:
         text = disposition.decode("latin-1")
-    return parse_options_header(text)[1].get("filename", "")
+    name = parse_options_header(text)[1].get("filename", "")
+    behind = text.partition(f"filename={name}")[2] if name else ""  # its words, where no quotes are around them
+    return f"{name}{behind.partition(';')[0]}".strip()
 
 
 def _refusal(answer: _Answer) -> FetchFailed:
