@@ -173,11 +173,20 @@ def edit(phone: str, template: dict[str, Any]) -> ResponseReturnValue:
     """Change what the request names of a template, as Graph does at the template's own id."""
     wanted = parameters(StoredTemplate)
     named = {name: value for name, value in wanted.items() if name in EDITABLE and value not in (None, "")}
-    if "components" in named:  # in whose words the form of the placeholders is seen
-        template = {name: value for name, value in template.items() if name != "parameter_format"}
-    change = {**template, **named}
-    _changed(phone, lambda stored: templates.save(phone, stored, change)[0])
+    _changed(phone, lambda stored: _edited(phone, stored, template["id"], named))
     return jsonify(success=True)
+
+
+def _edited(
+    phone: str, stored: Sequence[dict[str, Any]], template_id: str, named: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """All templates after a change of one as it is now. Raises RequestError when it was deleted meanwhile."""
+    before = next((one for one in templates.shown(phone, stored, only_hello=False) if one["id"] == template_id), None)
+    if before is None:
+        raise not_found("There is no template of that id or name.")
+    if "components" in named:  # in whose words the form of the placeholders is seen
+        del before["parameter_format"]
+    return templates.save(phone, stored, {**before, **named})[0]
 
 
 def _ids_in(asked: dict[str, Any]) -> set[str]:
