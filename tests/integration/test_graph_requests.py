@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlencode
 
@@ -163,6 +164,15 @@ def test_texts_of_programs_that_know_no_utf_8_are_read_as_they_were_meant(api: A
 
     (message,) = sent(api)
     assert message["text"]["body"] == "Olá, é “só” isto: 5 €"
+
+
+def test_a_letter_that_a_program_cut_in_two_leaves_the_rest_as_it_is(api: Api) -> None:
+    cut = urlencode({**HELLO, "text": '{"body": "Olá, é “só” isto…"}'}).replace("%A6", "", 1)
+
+    document(ask(api, "POST", MESSAGES, data=cut, content_type=FORM))
+
+    (message,) = sent(api)
+    assert message["text"]["body"].startswith("Olá, é “só” isto")
 
 
 @pytest.mark.parametrize(
@@ -528,6 +538,24 @@ def test_field_report_67_templates_that_are_saved_at_once_are_all_kept(api: Api)
 
     left = {one["id"] for one in document(ask(api, "GET", f"{V}/message_templates"))["data"]}
     assert left & made == made - set(gone)
+
+
+def test_field_report_67_two_changes_of_one_template_at_once_are_both_kept(api: Api) -> None:
+    template_id, at_once = make_template(api), Barrier(2)
+
+    def change(**fields: Any) -> None:
+        at_once.wait(timeout=10)
+        document(ask(api, "POST", f"/v21.0/{template_id}", json=fields))
+
+    with ThreadPoolExecutor(2) as others:
+        for number in range(20):
+            category, words = ("UTILITY", "MARKETING")[number % 2], f"words {number}"
+            first = others.submit(change, category=category)
+            second = others.submit(change, components=[{"type": "BODY", "text": words}])
+            first.result(), second.result()
+
+            shown = document(ask(api, "GET", f"/v21.0/{template_id}"))
+            assert (shown["category"], shown["components"][0]["text"]) == (category, words)
 
 
 def test_field_report_67_a_change_takes_nothing_that_it_leaves_empty(api: Api) -> None:

@@ -7,7 +7,9 @@ reads the refusal, and no message may be lost for what a contact wrote beside it
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, cast, get_args, get_origin
@@ -31,6 +33,7 @@ MULTIPART = "multipart/form-data"
 FORMS = frozenset({"application/x-www-form-urlencoded", MULTIPART})
 JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf")
 ANSI = "cp1252"
+OLD_BYTES = re.compile(rb"[\x80-\xff]")
 CHARSETS = {"iso-8859-1": ANSI, "latin1": ANSI, "us-ascii": ANSI, "windows-1252": ANSI, "iso-8859-15": "iso-8859-15"}
 """What programs that know no UTF-8 call their texts, and what these are."""
 TOKENS = frozenset({"access_token", "appsecret_proof", "hub.verify_token"})
@@ -203,13 +206,27 @@ def _form(raw: bytes) -> dict[str, Any]:
 
 
 def _fields(raw: bytes, read: MultiDict[str, str]) -> list[tuple[str, str]]:
-    """The fields of a form or a query in their order. One that is no UTF-8 is taken for what old programs write."""
+    """The fields of a form or a query in their order. What is no UTF-8 in them is taken for what old programs write.
+
+    Where the header names none of their charsets the rest stays UTF-8: a program may have cut a letter in two.
+    """
     try:
         unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
-        charset = CHARSETS.get(_charset(), ANSI)
-        return parse_qsl(raw.decode(charset, "replace"), keep_blank_values=True, encoding=charset)
+        charset, errors = (named, "replace") if (named := CHARSETS.get(_charset())) else ("utf-8", AS_OLD_PROGRAMS)
+        written = OLD_BYTES.sub(lambda byte: b"%%%02X" % ord(byte[0]), raw).decode("ascii")
+        return parse_qsl(written, keep_blank_values=True, encoding=charset, errors=errors)
     return list(read.items(multi=True))
+
+
+def _as_old_programs(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode(ANSI, "replace"), error.end
+
+
+AS_OLD_PROGRAMS = "unoapi.as_old_programs"
+codecs.register_error(AS_OLD_PROGRAMS, _as_old_programs)
 
 
 def _listed(value: Any) -> Any:
