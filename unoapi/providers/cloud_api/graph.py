@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from unoapi.models.strict_json import read_answer
 
 RATE_LIMITS = frozenset({4, 80007, 130429, 131056, 131048})
 """Codes that say "later": the message was not sent."""
-CODE = re.compile(r"[0-9]{1,9}", re.ASCII)
 TEMPORARY = frozenset({1, 2, 131000, 131016, 131057})
+LATER = {f"{code}": code for code in RATE_LIMITS | TEMPORARY}
+"""The same as texts: any other code that is none of Meta's numbers says nothing, and the message is tried again."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ def read_error(body: bytes, status: int) -> GraphError:
     problem = read_answer(body).get("error")
     if not isinstance(problem, dict):
         return GraphError(code=131000, title="Something went wrong", details=f"Meta answered HTTP {status}.")
-    code = f"{problem.get('code')}"
+    code = problem.get("code")
     data = problem.get("error_data")
     details = data.get("details") if isinstance(data, dict) else None
     title = str(problem.get("message") or "Something went wrong")[:300]
     return GraphError(
-        code=int(code) if CODE.fullmatch(code) else 131000,
+        code=code if type(code) is int else LATER.get(f"{code}", 131000),
         title=title,
         details=str(details or problem.get("error_user_msg") or title)[:300],
         transient=problem.get("is_transient") is True,
