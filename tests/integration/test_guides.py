@@ -40,7 +40,7 @@ DOCUMENTS = sorted(
     for path in (*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in folder.rglob("*.md")))
 )
 GUIDES = [name for name in DOCUMENTS if name.startswith(("README", "docs/", "compose/"))]
-READ_BESIDE_THE_SETTINGS = {"SSL_CERT_FILE", "DOTENV_CONFIG_PATH", "UNOAPI_RABBITMQ_BIN"}
+READ_BESIDE_THE_SETTINGS = {"SSL_CERT_FILE", "DOTENV_CONFIG_PATH", "UNOAPI_RABBITMQ_BIN", "HTTPS_PROXY"}
 SECRET = "whsec_c2VjcmV0IG9mIHRoZSBndWlkZXM="
 PROGRAMS = {"python": [sys.executable, "receiver.py"], "js": ["node", "receiver.mjs"]}
 
