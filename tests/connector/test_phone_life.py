@@ -29,6 +29,8 @@ from unoapi.providers.whatsmeow.events import overdue
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from unoapi.models.connector.commands import ConnectorCommand
+
 LOST = {"id": "3EB0AA", "chat": CHAT, "sender": CHAT, "timestamp_ms": 1_795_600_000_000}
 TEXT: dict[str, Any] = {"type": "text", "text": {"body": "oi"}}
 
@@ -202,6 +204,23 @@ def test_a_message_that_waits_for_its_phone_says_why(tmp_path: Path, state: dict
     assert f"{waiting.value}".startswith(f"no connector is connected for {PHONE}: ")
     assert why in f"{waiting.value}"
     assert state.get("reason", "") in f"{waiting.value}"
+
+
+@pytest.mark.parametrize(
+    ("auto_connect", "asked"), [(False, [{"method": "resume", "phone": "", "wake": True}]), (True, [])]
+)
+def test_a_message_asks_for_the_connection_of_a_number_that_does_not_connect_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, auto_connect: bool, asked: list[dict[str, Any]]
+) -> None:
+    pocket = Pocket(tmp_path, autoConnect=auto_connect)
+    commands: list[ConnectorCommand] = []
+    monkeypatch.setattr(pocket, "put", commands.extend)
+
+    for _ in range(3):  # many messages wait, and each looks again and again
+        with pytest.raises(NoConnector):
+            pocket.provider.ready(PHONE)
+
+    assert [command.data for command in commands] == asked
 
 
 def test_every_state_without_a_connection_has_words() -> None:

@@ -407,3 +407,40 @@ def test_a_session_that_cannot_be_read_now_is_read_again_soon(tmp_path: Path, mo
     stage.tick(3)
 
     assert len(stage.processes) == 1
+
+
+@pytest.mark.parametrize(("auto_connect", "starts"), [(True, 1), (False, 0)])
+def test_a_message_connects_a_number_that_does_not_connect_by_itself(
+    tmp_path: Path, *, auto_connect: bool, starts: int
+) -> None:
+    stage = Stage(tmp_path, make_session(provider="whatsmeow", autoConnect=auto_connect))
+    stage.tick(2)
+    assert len(stage.processes) == starts
+
+    stage.ask("session.connect", method="resume", wake=True)
+    stage.ask("session.connect", method="resume", wake=True)
+
+    assert len(stage.processes) == 1
+
+
+def test_a_message_does_not_connect_a_number_that_somebody_disconnected(tmp_path: Path) -> None:
+    board: dict[str, str] = {}
+    session = make_session(provider="whatsmeow", autoConnect=False)
+    first = Stage(tmp_path, session, board)
+    first.ask("session.connect", method="resume")
+    first.ask("session.disconnect")
+
+    later = Stage(tmp_path, session, board)
+    for stage in (first, later):
+        stage.ask("session.connect", method="resume", wake=True)
+
+    assert (len(first.processes), len(later.processes)) == (1, 0)
+
+
+def test_a_message_shows_no_code(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, make_session(provider="whatsmeow", autoConnect=False))
+    SessionFolder(tmp_path, PHONE).remove_login()
+
+    stage.ask("session.connect", method="resume", wake=True)
+
+    assert stage.processes == []

@@ -234,8 +234,13 @@ class Supervisor:
         process.reconnect_every_s = max(every_s, MIN_RECONNECT_S) if every_s else 0.0
         if process.method or process.suspended or suspended:
             return
-        folder = SessionFolder(self._folder, phone)
-        if session.auto_connect and folder.login:
+        if session.auto_connect:
+            self._resume(process)
+
+    def _resume(self, process: SessionProcess) -> None:
+        """Let a session that is logged in connect."""
+        folder = SessionFolder(self._folder, process.phone)
+        if folder.login:
             process.method = "resume"
             process.start_at = time.monotonic() + max(0.0, folder.banned_until - time.time())
 
@@ -274,6 +279,10 @@ class Supervisor:
                 self._add_state(process, "logged_out", "logged out")
 
     def _connect(self, process: SessionProcess, command: ConnectorCommand) -> None:
+        if command.data.get("wake"):
+            if not (process.method or process.suspended or self._leases.suspended([process.phone])):
+                self._resume(process)
+            return
         method = str(command.data.get("method") or "qr")
         has_login = SessionFolder(self._folder, process.phone).login
         process.method = "resume" if has_login else ("qr" if method == "resume" else method)

@@ -102,7 +102,8 @@ def ask_to_connect(phone: str, wish: ConnectRequest) -> None:
     session = _registered(phone)
     method = wish.method or ("code" if session.connection_type == "pairing_code" else "qr")
     number = _number(wish.phone, own=phone) if wish.phone else phone
-    publish_command(phone, "session.connect", Connect(method=method, phone=number).model_dump())
+    command = Connect(method=method, phone=number)
+    publish_command(phone, "session.connect", command.model_dump(exclude_none=True))
 
 
 def _number(written: str, *, own: str) -> str:

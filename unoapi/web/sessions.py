@@ -130,7 +130,7 @@ def request_code(phone: str, version: str = "") -> ResponseReturnValue:  # noqa:
     if session.provider == "sandbox":
         return jsonify(success=True, warnings=["The number is in the sandbox: it is connected without a code."])
     service.change(phone, {"connectionType": "pairing_code"}, sessions=parts().sessions, by_operator=g.operator)
-    publish_command(phone, "session.connect", Connect(method="code", phone=phone).model_dump())
+    publish_command(phone, "session.connect", Connect(method="code", phone=phone).model_dump(exclude_none=True))
     return code_is_asked_for(phone)
 
 

@@ -85,10 +85,14 @@ class ChangeProfile(Base):
 
 
 class Connect(Base):
-    """Connect, or show a code to. `resume` uses a stored login and shows no code."""
+    """Connect, or show a code to. `resume` uses a stored login and shows no code.
+
+    `wake`: it has something to send; it is connected only if it has a login and nobody disconnected it.
+    """
 
     method: Literal["qr", "code", "resume"] = "qr"
     phone: str = ""
+    wake: Literal[True] | None = None
 
 
 class Nothing(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from unoapi.errors import (
     SendPostponed,
     StoreUnavailable,
 )
-from unoapi.models.cloud_api.messages import EditMessage, PinMessage, ReactionMessage, TemplateMessage
-from unoapi.models.connector.commands import Block, ChangeProfile, ConnectorCommand
+from unoapi.models.cloud_api.messages import EditMessage, PinMessage, ReactionMessage, TemplateMessage, new_message_id
+from unoapi.models.connector.commands import Block, ChangeProfile, Connect, ConnectorCommand
 from unoapi.models.connector.content import Media, MediaFile
 from unoapi.models.connector.rpc import CheckedContacts
 from unoapi.models.contacts import contact_key
@@ -44,6 +45,8 @@ QUESTION_S = 15.0
 WISH_MS = 86_400_000
 """So long a wish that no message depends on waits for its phone to be connected."""
 LEAVING_MS = 1000
+WAKE_EVERY_S, WAKE_MS = 10.0, 60_000
+MAX_WOKEN = 10_000
 NUMBER = re.compile(r"[0-9]{5,15}")
 
 
@@ -73,6 +76,7 @@ class WhatsmeowProvider:
         self._sessions = sessions
         self._max_age_s = max_age_s
         self._rpc = rpc
+        self._woken: dict[str, float] = {}
 
     def address(self, phone: str) -> str:  # noqa: ARG002 (the port's)
         """No server is asked: RabbitMQ takes the commands."""
@@ -88,7 +92,27 @@ class WhatsmeowProvider:
                 f"whether {phone} is connected cannot be read: {error}", after_ms=WAIT_FOR_STORE_MS
             ) from error
         if status != "online":
+            self._wake(phone)
             raise NoConnector(phone, why)
+
+    def _wake(self, phone: str) -> None:
+        """Let a number connect that does so when it has something to send: `autoConnect` is off. Raises Postponed."""
+        now_s = time.monotonic()
+        if now_s - self._woken.get(phone, -WAKE_EVERY_S) < WAKE_EVERY_S or self._sessions.find(phone).auto_connect:
+            return
+        if len(self._woken) >= MAX_WOKEN:
+            self._woken.clear()
+        self._woken[phone] = now_s
+        command = ConnectorCommand(
+            type="session.connect",
+            command_id=new_message_id(),
+            session=phone,
+            created_at=now_ms(),
+            expires_at=now_ms() + WAKE_MS,
+            data=Connect(method="resume", wake=True).model_dump(exclude_none=True),
+        )
+        with suppress(BrokerUnavailable):
+            self._commands.put([command])
 
     def send(self, message: OutboundMessage, *, phone: str, message_id: str) -> Receipt:
         """Put the message on the connector's queue. Raises MessageRejected, SendFailed, SendPostponed."""
