@@ -558,6 +558,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "rejectCalls": settings.reject_calls,
         "messageCallsWebhook": settings.message_calls_webhook,
         "sendReactionAsReply": settings.send_reaction_as_reply,
+        "sendProfilePicture": settings.send_profile_picture,
         "outgoingMessagesCoex": settings.outgoing_messages_coex,
         "accountInEvents": settings.unoapi_account_in_events,
         "commands": settings.unoapi_commands,

@@ -422,6 +422,9 @@ class Settings(BaseSettings):
         False, description="Name the account that the API shows in each event's `entry`, as Meta does, not the phone."
     )
     send_reaction_as_reply: bool = Field(False, description="Deliver a reaction as a text that answers its message.")
+    send_profile_picture: bool = Field(
+        False, description="Look up the pictures of contacts and groups, for events of phones."
+    )
     unoapi_commands: bool = Field(False, description="Carry out commands that a number writes to itself.")
     outgoing_messages_coex: bool = Field(
         False, description="Deliver what the number writes on its other devices as `smb_message_echoes`."

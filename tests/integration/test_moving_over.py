@@ -50,9 +50,11 @@ def test_field_report_111_options_of_a_session_have_their_default_from_the_envir
     servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     options = {"SEND_REACTION_AS_REPLY": "true", "OUTGOING_MESSAGES_COEX": "true", "IGNORE_CALLS": "no calls"}
+    options["SEND_PROFILE_PICTURE"] = "true"
     with serve_api(servers, tmp_path_factory.mktemp("options"), **options) as running:
         running.register([])
         session = running.uno.sessions.find(PHONE)
 
     assert (session.send_reaction_as_reply, session.outgoing_messages_coex) == (True, True)
+    assert session.send_profile_picture
     assert session.reject_calls == "no calls"

@@ -95,7 +95,7 @@ def test_field_report_111_older_names_of_settings_are_honoured(name: str, field:
     assert str(getattr(both, field)) == "9999"
 
 
-@pytest.mark.parametrize("name", ["SEND_REACTION_AS_REPLY", "OUTGOING_MESSAGES_COEX"])
+@pytest.mark.parametrize("name", ["SEND_REACTION_AS_REPLY", "SEND_PROFILE_PICTURE", "OUTGOING_MESSAGES_COEX"])
 def test_field_report_111_options_of_a_session_have_their_default_from_the_environment(name: str) -> None:
     assert getattr(make_settings(**{name: "true"}), name.lower()) is True
     assert getattr(make_settings(), name.lower()) is False
