@@ -306,6 +306,13 @@ def test_flags_that_a_form_left_empty_do_not_silence_a_webhook() -> None:
     assert session.webhooks == (Webhook.model_validate(A),)
 
 
+@pytest.mark.parametrize("newer", ["", None, "a call"])
+def test_the_older_name_of_the_text_for_calls_counts_where_the_newer_one_is_empty(newer: str | None) -> None:
+    session = Environment().complete(PHONE, {"rejectCallsWebhook": "rang", "messageCallsWebhook": newer})
+
+    assert session.message_calls_webhook == (newer or "rang")
+
+
 @pytest.mark.parametrize("host", ["localhost:9876", "127.0.0.1:3000"])
 def test_what_the_node_version_stored_where_nothing_was_configured_is_no_webhook(host: str) -> None:
     nowhere = {"id": "default", "urlAbsolute": "", "url": f"http://{host}/webhooks/fake", "token": "123abc"}

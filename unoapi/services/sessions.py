@@ -64,14 +64,15 @@ ADDRESS, REPLACED = "urlAbsolute", "replacedUrlAbsolute"
 TOKEN_NAMES = frozenset({"authToken", "auth_token"})
 NODE_OPTIONS = frozenset(
     {"authHeader", "retryRequestDelayMs", "logLevel", "whatsappVersion", "wavoipToken", "useRedis", "useS3",
-     "baseStore", "storage", "ignoreDataStore", "notifyFailedMessages", "rejectCallsWebhook", "throwWebhookError",
-     "openaiAssistantId",
+     "baseStore", "storage", "ignoreDataStore", "notifyFailedMessages", "throwWebhookError", "openaiAssistantId",
      "ignoreGroupIndividualReceipts", "groupOnlyDeliveredStatus", "markOnlineOnConnect",
      "clearAppStateSyncOnConnect", "allowFullHistorySync", "voipServiceUrl", "voipServiceToken", "voipServiceTimeoutMs",
      "baileysCountryCode", "coexistenceEnabled", "coexistenceWindowSeconds"}
 )  # fmt: skip
 """Names that the Node version reads and this one only keeps."""
-KNOWN = (*names_of(Session), OVERRIDE, *sorted(NODE_OPTIONS | NOT_CONFIGURATION), *sorted(TOKEN_NAMES))
+OLDER_NAMES = frozenset({"rejectCallsWebhook"})
+"""Names of the Node version that do the same as one of ours."""
+KNOWN = (*names_of(Session), OVERRIDE, *sorted(NODE_OPTIONS | NOT_CONFIGURATION | OLDER_NAMES), *sorted(TOKEN_NAMES))
 """Where two names are equally near, the first one is meant."""
 WEBHOOK_NAMES = (*names_of(Webhook), "typebot", REPLACED)
 PARTS = {
