@@ -32,6 +32,7 @@ class PublisherRecorder:
 
     def __init__(self) -> None:
         self.states: list[Any] = []
+        self.reasons: list[Any] = []
 
     def publish(self, envelopes: Sequence[Envelope], *, timeout_s: float = 4.0) -> None:  # noqa: ARG002 (the port's)
         for envelope in envelopes:
@@ -39,6 +40,7 @@ class PublisherRecorder:
             data = envelope.job.event["data"]
             assert isinstance(data, dict)
             self.states.append(data["state"])
+            self.reasons.append(data["reason"])
 
 
 class RunningProcess:
@@ -247,6 +249,11 @@ def test_a_logout_without_a_process_removes_the_login(tmp_path: Path) -> None:
 
     assert SessionFolder(tmp_path, PHONE).login == ""
     assert stage.published.states == ["logged_out"]
+    assert "remove the device on the phone, too" in stage.published.reasons[0]
+
+    stage.ask("session.logout")
+
+    assert stage.published.reasons[1:] == ["logged out"]  # there was nothing left
 
 
 @pytest.mark.parametrize("code", [Exit.BANNED, Exit.OUTDATED])

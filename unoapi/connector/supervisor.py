@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unoapi.connector.engines.base import Exit
+from unoapi.connector.engines.base import LOGGED_OUT, STILL_LISTED, Exit
 from unoapi.connector.fork_server import ForkServer, SessionFork
 from unoapi.connector.session_folder import SessionFolder
 from unoapi.errors import BrokerUnavailable, StoreUnavailable, describe, safe_traceback
@@ -275,8 +275,10 @@ class Supervisor:
             self._suspend(process)
             process.forgetting = True
             if process.popen is None or not self._instruct(process, "logout"):
-                SessionFolder(self._folder, process.phone).remove_login()
-                self._add_state(process, "logged_out", "logged out")
+                folder = SessionFolder(self._folder, process.phone)
+                reason = STILL_LISTED if folder.login else LOGGED_OUT
+                folder.remove_login()
+                self._add_state(process, "logged_out", reason)
 
     def _connect(self, process: SessionProcess, command: ConnectorCommand) -> None:
         if command.data.get("wake"):

@@ -40,6 +40,11 @@ class Exit(IntEnum):
     DISK = 30
 
 
+LOGGED_OUT = "logged out"
+STILL_LISTED = "logged out here alone: it was not connected; remove the device on the phone, too"
+"""Reasons of who logs out: WhatsApp hears of it while the session is connected."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """The connection is over. `reason` is for people; `until` the end of a ban, in seconds since the epoch."""

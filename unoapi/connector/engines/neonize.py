@@ -23,6 +23,8 @@ from unoapi.connector.convert.outbound import UNSUPPORTED
 from unoapi.connector.engines import library_store, sealed_messages
 from unoapi.connector.engines.base import (
     CONTRACT_EVENT,
+    LOGGED_OUT,
+    STILL_LISTED,
     Ended,
     EngineEvent,
     Exit,
@@ -440,9 +442,11 @@ class NeonizeEngine:
 
     def logout(self) -> None:
         """Remove this device from the phone's list."""
+        reason = STILL_LISTED if self._folder.login else LOGGED_OUT
         if self._connected:
             self._client.logout()
-        self._end(Exit.LOGGED_OUT, "logged out")
+            reason = LOGGED_OUT
+        self._end(Exit.LOGGED_OUT, reason)
 
     def stop(self) -> None:
         """Disconnect only: the library throws away what has not been handled when it is stopped."""
