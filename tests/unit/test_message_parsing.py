@@ -260,6 +260,13 @@ def test_what_names_a_person_is_no_group_at_the_door_nor_where_the_job_is_done(t
     assert (accepted.to, done.to, done.recipient_type) == (CONTACT, CONTACT, "individual")
 
 
+@pytest.mark.parametrize("kind", ["group", "individual"])
+def test_a_group_as_another_gateway_writes_it_is_that_group(kind: str) -> None:
+    body = {"to": "120363019502650977-group", "recipient_type": kind, "text": {"body": "x"}}
+
+    assert parse_message(body).to_wire()["to"] == "120363019502650977@g.us"
+
+
 def test_a_number_that_a_table_took_for_an_amount_is_the_same_number() -> None:
     assert parse_message({"to": float(CONTACT), "text": {"body": "x"}}).to == CONTACT
 

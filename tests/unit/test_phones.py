@@ -154,6 +154,10 @@ def test_field_report_14_what_was_read_is_read_again_as_it_is(written: str, own:
         ("+123:4@lid", "", "123@lid"),
         ("123.1:4@lid", "", "123@lid"),
         ("STATUS@broadcast", "", "status@broadcast"),
+        ("5511999990000@wa.gw.msging.net", "", "5511999990000"),
+        ("553188887777@wa.gw.msging.net", "", "5531988887777"),
+        ("120363019502650977-group", "", "120363019502650977@g.us"),
+        ("5511999990000-1612345678-group", "", "5511999990000-1612345678@g.us"),
     ],
 )
 def test_field_reports_14_and_15_numbers_of_other_scripts_tables_and_links(

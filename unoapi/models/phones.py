@@ -19,9 +19,9 @@ USER = "s.whatsapp.net"
 LID = "lid"
 GROUP = "g.us"
 CHANNEL = "newsletter"
-PERSONS = frozenset({USER, "c.us", "hosted"})
+PERSONS = frozenset({USER, "c.us", "hosted", "wa.gw.msging.net"})
 """Hosts of addresses that are a phone; `c.us` is that of WhatsApp Web and of the gateways built on it, `hosted` that of
-the device that Meta runs for a number with its Cloud API."""
+the device that Meta runs for a number with its Cloud API, the last one Blip's."""
 LIDS = frozenset({LID, "hosted.lid"})
 STATUS_POSTS = "status@broadcast"
 MIN_DIGITS, MAX_DIGITS = 5, 20
@@ -41,6 +41,8 @@ NEW_GROUP = re.compile(r"120363[0-9]{12,14}", re.ASCII)
 """A group's id without its host: longer than any phone."""
 OLD_GROUP = re.compile(r"[0-9]{8,15}-1[0-9]{9}", re.ASCII)
 """The same of a group that is older than 2021: the phone of who made it, and when."""
+GROUP_OF_Z_API = re.compile(r"([0-9]{8,32}(?:-[0-9]{1,32})?)-group", re.ASCII | re.IGNORECASE)
+"""A group as Z-API writes it."""
 BEFORE_A_NUMBER = re.compile(
     r"(?:https?://)?(?:www\.)?(?:wa\.me/|(?:api|web)\.whatsapp\.com/send/?\?(?:[^#]*&)?phone=)"
     r"|whatsapp://send/?\?(?:[^#]*&)?phone=|(?:whatsapp|tel|sms|callto|p):(?://)?",
@@ -105,6 +107,8 @@ def read_address(written: str, *, own: str = "") -> str:
     host = host.lower()
     if at and host not in PERSONS:
         return _chat(user, host)
+    if not at and (group := GROUP_OF_Z_API.fullmatch(user)):
+        return f"{group[1]}@{GROUP}"
     if not at and OLD_GROUP.fullmatch(user):
         return f"{user}@{GROUP}"
     digits, readings, is_marked = _readings(DEVICE.sub("", user) if at else user, own="" if at else own)

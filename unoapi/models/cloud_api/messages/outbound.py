@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from unoapi.models.cloud_api.as_sent import AsSent, ClientPart, Product
 from unoapi.models.cloud_api.messages.sender import sender_of
 from unoapi.models.identity import is_user_id
-from unoapi.models.phones import CHAT_ID, GROUP, LID, META_GROUP, read_address
+from unoapi.models.phones import CHAT_ID, GROUP, GROUP_OF_Z_API, LID, META_GROUP, read_address
 from unoapi.models.text import figures
 
 USER_ID = r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$"
@@ -96,6 +96,8 @@ class OutboundMessage(AsSent):
         if info.data.get("recipient_type") == "group":
             if CHAT_ID.fullmatch(value):
                 return f"{value}@{GROUP}"
+            if GROUP_OF_Z_API.fullmatch(value):
+                return read_address(value)
             if META_GROUP.fullmatch(value) and not sender.at_meta:
                 raise ValueError("only a number at Meta can send to a group of Meta's")
             if META_GROUP.fullmatch(value):
