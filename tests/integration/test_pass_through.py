@@ -488,6 +488,17 @@ def test_what_only_meta_knows_of_the_numbers_of_an_account_is_asked_there(api: A
     assert only(graph).path == f"/v23.0/{AT_META}?fields=quality_rating"
 
 
+def test_a_list_of_numbers_waits_for_meta_for_a_bounded_time(
+    api: Api, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.web.phones.ASK_S", 0)
+
+    (listed,) = ask(api, "GET", f"{ACCOUNT}/phone_numbers", params={"fields": "quality_rating"}).json()["data"]
+
+    assert listed == {"id": AT_META, "quality_rating": "GREEN"}
+    assert not graph.sent
+
+
 @pytest.mark.parametrize("reply", [(500, {}), (400, {"error": {"code": 100}}), (200, []), (200, b"<html>")])
 def test_a_number_is_shown_though_meta_says_nothing_of_it(api: Api, graph: Graph, reply: tuple[int, Any]) -> None:
     graph.replies[f"GET /v23.0/{AT_META}"] = reply

@@ -60,6 +60,17 @@ def test_a_number_whose_connector_is_gone_is_not_shown_as_connected() -> None:
     assert (shown["state"], shown["status"], shown["reason"]) == ("disconnected", "offline", "no connector runs it")
 
 
+@pytest.mark.parametrize(("ago_ms", "warned"), [(0, True), (130_000, False)])
+def test_a_number_whose_connector_is_gone_is_told_of_no_connection(ago_ms: int, *, warned: bool) -> None:
+    with memory_api() as api:
+        api.register([], phone=OTHER, provider="whatsmeow")
+        api.uno.connections.record(OTHER, SessionState(state="connected"), at_ms=now_ms() - ago_ms, seq=1)
+
+        answer = api.request("POST", f"/session/{OTHER}/connect", json={}).json()
+
+    assert ("warnings" in answer) is warned
+
+
 @pytest.mark.parametrize(("left_s", "state"), [(60, "restricted"), (-60, "connected")])
 def test_field_report_93_a_number_is_shown_as_restricted_until_the_time_is_over(left_s: int, state: str) -> None:
     with memory_api() as api:

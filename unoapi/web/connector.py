@@ -36,7 +36,8 @@ def publish_command(phone: str, what: str, data: dict[str, Any]) -> None:
 def code_is_asked_for(phone: str) -> ResponseReturnValue:
     """The answer to who wants a code: none comes for a number that is connected."""
     with suppress(StoreUnavailable):
-        if parts().connections.status(phone) == "online":
+        connections = parts().connections
+        if connections.status(phone) == "online" and connections.is_served(phone):  # its connector may be gone
             warning = (
                 f"The number is connected already, and no code comes: POST /session/{phone}/logout unlinks it first."
             )
