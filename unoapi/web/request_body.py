@@ -33,7 +33,7 @@ MULTIPART = "multipart/form-data"
 FORMS = frozenset({"application/x-www-form-urlencoded", MULTIPART})
 JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf")
 ANSI = "cp1252"
-OLD_BYTES = re.compile(rb"[\x80-\xff]")
+OLD_BYTES = re.compile(r"[\x80-\xff]")
 CHARSETS = {"iso-8859-1": ANSI, "latin1": ANSI, "us-ascii": ANSI, "windows-1252": ANSI, "iso-8859-15": "iso-8859-15"}
 """What programs that know no UTF-8 call their texts, and what these are."""
 TOKENS = frozenset({"access_token", "appsecret_proof", "hub.verify_token"})
@@ -214,7 +214,7 @@ def _fields(raw: bytes, read: MultiDict[str, str]) -> list[tuple[str, str]]:
         unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
         charset, errors = (named, "replace") if (named := CHARSETS.get(_charset())) else ("utf-8", AS_OLD_PROGRAMS)
-        written = OLD_BYTES.sub(lambda byte: b"%%%02X" % ord(byte[0]), raw).decode("ascii")
+        written = OLD_BYTES.sub(lambda byte: f"%{ord(byte[0]):02X}", raw.decode("latin-1"))
         return parse_qsl(written, keep_blank_values=True, encoding=charset, errors=errors)
     return list(read.items(multi=True))
 
