@@ -196,6 +196,14 @@ def test_a_button_gives_the_connector_its_command(
     assert 'class="notice"' in operator.page(answer.headers["Location"])
 
 
+def test_the_code_of_a_number_of_which_nothing_is_stored_registers_it(api: MemoryApi, operator: Browser) -> None:
+    answer = operator.post("/console/sessions/5511970000009/connect", {"method": "qr"})
+
+    assert answer.status_code == 303
+    assert api.uno.sessions.find("5511970000009").stored
+    assert commands(api) == ["session.connect"]
+
+
 def test_a_button_in_a_browser_gets_the_part_that_changed(operator: Browser, phone: str) -> None:
     fields = {"csrf_token": operator.csrf_token("/console/login"), "method": "qr"}
 

@@ -331,7 +331,10 @@ def connection_part(phone: str) -> ResponseReturnValue:
 @form(ConnectForm)
 @schema(described=False)
 def connect(phone: str, form: ConnectForm) -> ResponseReturnValue:
-    """Connect."""
+    """Connect; a number of which nothing is stored is registered first: its own page was asked for its code."""
+    sessions = parts().sessions
+    if not sessions.find(phone).stored:
+        service.change(phone, {}, sessions=sessions, by_operator=g.operator)
     connection.ask_to_connect(phone, connection.ConnectRequest(method=form.method))
     return _after(phone, "done.connecting")
 
