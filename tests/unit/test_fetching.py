@@ -269,6 +269,11 @@ PLACES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "alone": lambda part: part,
     "above buttons": lambda part: {"type": "interactive", "interactive": {"type": "button", "header": part}},
     "in a template": lambda part: {"type": "template", "template": {"components": [{"parameters": [part]}]}},
+    "in a template's card": lambda part: {
+        "type": "template",
+        "template": {"components": [{"cards": [{"components": [{"parameters": [part]}]}]}]},
+    },
+    "in a card": lambda part: {"type": "interactive", "interactive": {"action": {"cards": [{"header": part}]}}},
 }
 
 

@@ -99,7 +99,7 @@ def kinds_of_files(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return []
 
 
-def holders_of_cards(message: dict[str, Any]) -> list[dict[str, Any]]:
+def kinds_in_cards(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The media objects of a carousel's cards: Meta shows them, a phone writes their addresses among the words."""
     kind = message.get("type")
     if kind == "interactive":
@@ -107,10 +107,9 @@ def holders_of_cards(message: dict[str, Any]) -> list[dict[str, Any]]:
         inner = action.get("carousel") if isinstance(action, dict) else None
         cards = [*_parts(action, "cards"), *_parts(inner, "cards")]
         heads = [card.get("header") for card in cards if isinstance(card, dict)]
-        return [holder for _, holder in _files_in(heads)]
+        return _files_in(heads)
     if kind == "template":
-        values = _parts(message["template"], "components", "cards", "components", "parameters")
-        return [holder for _, holder in _files_in(values)]
+        return _files_in(_parts(message["template"], "components", "cards", "components", "parameters"))
     return []
 
 
@@ -143,7 +142,7 @@ def check(message: OutboundMessage, *, phone: str, index: MediaIndex, at_meta: b
     `at_meta`: Meta sends it, so that the file may have been uploaded there.
     """
     document = message.to_wire()
-    for holder in [*holders(document), *holders_of_cards(document)]:
+    for _, holder in _all_files(document):
         if holder.get("id") and not holder.get("link"):
             try:
                 index.find(own_id(phone, str(holder["id"])), phone=phone)
@@ -199,8 +198,8 @@ def told(file: dict[str, Any], *, phone: str, index: MediaIndex) -> dict[str, An
 
 
 def _all_files(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The media objects of a message, each behind its kind; of a carousel's cards the kind does not matter."""
-    return [*kinds_of_files(message), *(("", holder) for holder in holders_of_cards(message))]
+    """The media objects of a message, each behind its kind."""
+    return [*kinds_of_files(message), *kinds_in_cards(message)]
 
 
 def _is_plain(link: Any) -> bool:
@@ -213,7 +212,7 @@ def _superfluous(kind: str, holder: dict[str, Any]) -> list[str]:
     names = [name for name in ("id", "link", "filename", "caption") if holder.get(name, "-") in (None, "")]
     if "id" in holder and "id" not in names and holder.get("link"):
         names.append("id")
-    if "filename" in holder and "filename" not in names and kind not in ("", "document"):
+    if "filename" in holder and "filename" not in names and kind != "document":
         names.append("filename")
     return names
 
