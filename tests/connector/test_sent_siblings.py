@@ -452,6 +452,7 @@ def test_a_person_is_one_chat_by_phone_and_by_lid(tmp_path: Path, stands_in: str
         ({"type": "image", "image": {"link": "https://h.test/a.jpg", "caption": "WORDS"}}, "imageMessage", "caption"),
         ({"type": "interactive", "interactive": {"type": "button", "body": {"text": "WORDS"}, "action": {
             "buttons": [{"type": "reply", "reply": {"id": "y", "title": "Y"}}]}}}, "extendedTextMessage", "text"),
+        ({"type": "poll", "poll": {"name": "WORDS", "options": ["A", "B"]}}, "pollCreationMessageV3", "name"),
     ],
 )  # fmt: skip
 def test_mentions_ring_wherever_words_stand_in_a_group(

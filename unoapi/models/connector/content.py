@@ -335,7 +335,7 @@ KINDS: dict[str, type[Base]] = {
 }
 
 
-WORDS: dict[type[Base], str] = {Text: "body", Media: "caption", ListMenu: "body", Buttons: "body"}
+WORDS: dict[type[Base], str] = {Text: "body", Media: "caption", ListMenu: "body", Buttons: "body", Poll: "name"}
 """The field in which members of a group can be mentioned."""
 
 
