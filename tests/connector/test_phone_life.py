@@ -73,6 +73,39 @@ def test_field_report_16_an_answer_to_the_placeholder_answers_to_the_message(tmp
     assert left["extendedTextMessage"]["contextInfo"]["stanzaID"] == "3EB0AA"
 
 
+@pytest.mark.parametrize(
+    ("content", "context", "named"),
+    [
+        ({"kind": "revoke", "target_id": "3EB0AA"}, None, lambda value: value["statuses"][0]["id"]),
+        ({"kind": "reaction", "target_id": "3EB0AA", "emoji": "x"}, None,
+         lambda value: value["messages"][0]["reaction"]["message_id"]),
+        ({"kind": "edit", "target_id": "3EB0AA", "content": {"kind": "text", "body": "x"}}, None,
+         lambda value: value["messages"][0]["context"]["id"]),
+        ({"kind": "text", "body": "x"}, {"id": "3EB0AA", "participant": CHAT["jid"]},
+         lambda value: value["messages"][0]["context"]["id"]),
+    ],
+    ids=["a deletion", "a reaction", "an edit", "an answer"],
+)  # fmt: skip
+@pytest.mark.parametrize("readable", [False, True])
+def test_field_report_16_what_is_about_a_message_that_cannot_be_read_names_what_was_told_of_it(
+    tmp_path: Path, content: dict[str, Any], context: dict[str, Any] | None, named: Any, *, readable: bool
+) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.reports("undecryptable", **LOST)
+    pocket.pass_time(31)
+    placeholder = pocket.messages()[0]["id"]
+    if readable:
+        pocket.receives({"kind": "text", "body": "quero comprar"}, "3EB0AA", retry_count=1)
+
+    pocket.receives(content, "3EB0BB", context=context)
+
+    assert named(pocket.events[-1]) == ("3EB0AA" if readable else placeholder)
+    answer = pocket.send(**TEXT, context={"message_id": "3EB0BB"})["extendedTextMessage"]["contextInfo"]["stanzaID"]
+    assert answer == ("3EB0BB" if content["kind"] in ("text", "revoke") else "3EB0AA")
+    if context is not None:
+        assert pocket.messages()[-1]["context"]["from"] == CONTACT
+
+
 @pytest.mark.parametrize("kind", ["message", "undecryptable"])
 def test_field_report_17_what_only_the_phone_can_show_is_asked_for_and_then_told(tmp_path: Path, kind: str) -> None:
     pocket = Pocket(tmp_path)

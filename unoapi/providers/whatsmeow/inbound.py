@@ -74,20 +74,21 @@ def events_of(
     if received.history:
         return _past(received, session=session, ids=ids, connections=connections)
     counterparty = _counterparty(received, phone=phone)
+    if isinstance(inner, Revoke) or (isinstance(inner, Edit) and not isinstance(inner.content, Unsupported)):
+        _note_known(inner, received, phone=phone, connections=connections)
+    heard, received = received, _naming_placeholders(received, phone=phone, connections=connections)
+    inner = received.content
     edited = inner if isinstance(inner, Edit) else None
     if isinstance(inner, Revoke):
-        _note_known(inner, received, phone=phone, connections=connections)
         status = _deleted(inner, received, counterparty=counterparty, phone=phone, ids=ids)
         return [] if status.message_id.startswith(UNKNOWN_TO_CLIENTS) else [status]
-    if edited is not None and not isinstance(edited.content, Unsupported):
-        _note_known(edited, received, phone=phone, connections=connections)
     if chats is not None:
         _remember_timer(received, phone=phone, chats=chats)
         received = answered(received, phone=phone, ids=ids, chats=chats)
     inner, target = _shown(received, phone=phone, ids=ids, reaction_as_reply=session.send_reaction_as_reply)
     body = cloud_content(inner, message_id=received.id)
     if connections is not None and (body is not None or received.retry_count):
-        theirs, writer, own = _shown_in(received, phone=phone, ids=ids)
+        theirs, writer, own = _shown_in(heard, phone=phone, ids=ids)
         connections.remember_key(
             phone, received.id, chat=received.chat.jid, participant=writer, from_me=own, theirs=theirs
         )
@@ -98,6 +99,34 @@ def events_of(
     if edited is not None:
         message |= _edit_marks(edited)
     return [_event(message, received, counterparty=counterparty, session=session)]
+
+
+def _naming_placeholders(received: ReceivedMessage, *, phone: str, connections: Connections | None) -> ReceivedMessage:
+    """What is about a message that could not be read, by the id of what clients were told in its place."""
+    if connections is None:
+        return received
+    content, context = received.content, received.context
+    changed: dict[str, Any] = {}
+    if isinstance(content, Revoke | Edit | Reaction) and (
+        told := _told_instead(content.target_id, phone=phone, connections=connections)
+    ):
+        changed["content"] = content.model_copy(update={"target_id": told})
+    if context is not None and (told := _told_instead(context.id, phone=phone, connections=connections)):
+        changed["context"] = context.model_copy(update={"id": told})
+    return received.model_copy(update=changed) if changed else received
+
+
+def _told_instead(message_id: str, *, phone: str, connections: Connections) -> str:
+    """The id of the placeholder of a message that nobody could read since; empty when there is none."""
+    placeholder = _placeholder_id(phone, message_id)
+    with suppress(StoreUnavailable):
+        if message_id and connections.key(phone, message_id) is None and connections.key(phone, placeholder):
+            return placeholder
+    return ""
+
+
+def _placeholder_id(phone: str, message_id: str) -> str:
+    return f"UNO.UND.{computed_id('undecryptable', phone, message_id).upper()}"
 
 
 def _shown_in(received: ReceivedMessage, *, phone: str, ids: MessageIds) -> tuple[str, str, bool]:
@@ -155,7 +184,10 @@ def _note_known(
     if connections is None:
         return
     with suppress(StoreUnavailable):
-        if connections.key(phone, change.target_id) is None:
+        known = connections.key(phone, change.target_id) or connections.key(
+            phone, _placeholder_id(phone, change.target_id)
+        )
+        if known is None:
             chat, writer = received.chat.jid, received.sender.jid
             connections.remember_key(phone, change.target_id, chat=chat, participant=writer, from_me=received.from_me)
 
@@ -346,7 +378,7 @@ def placeholder_for(lost: Undecryptable, *, session: Session, connections: Conne
 
     Answers and marks that name that id mean the message.
     """
-    own_id = f"UNO.UND.{computed_id('undecryptable', session.phone, lost.id).upper()}"
+    own_id = _placeholder_id(session.phone, lost.id)
     if connections is not None:
         chat, writer = lost.chat.jid, lost.sender.jid
         connections.remember_key(
