@@ -137,6 +137,16 @@ def test_what_meta_cannot_do_now_is_tried_again(uno: Stack, graph: Graph, hooks:
     assert len(graph.messages_to(to)) == 2
 
 
+def test_x1_what_follows_a_message_that_meta_refuses_for_its_rate_stays_behind_it(uno: Stack, graph: Graph) -> None:
+    to = "15550000113"
+
+    for text in "abc":
+        uno.send(text, to=to)
+
+    eventually(lambda: len(graph.messages_to(to)) == 4)
+    assert [sent.body["text"]["body"] for sent in graph.messages_to(to)] == ["a", "a", "b", "c"]
+
+
 @pytest.mark.parametrize("to", [SILENT, BROKEN, "15550000108"])
 def test_an_unknown_outcome_is_reported_and_never_repeated(uno: Stack, graph: Graph, hooks: Receiver, to: str) -> None:
     message_id = uno.send("perhaps", to=to).json()["messages"][0]["id"]

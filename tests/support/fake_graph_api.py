@@ -38,9 +38,10 @@ SCRIPT: dict[str, tuple[int, dict[str, Any]]] = {
     "15550000107": (502, {}),
     "15550000108": (200, {}),
     "15550000109": error(130429, "Rate limit hit", "Try again in a second.", status=429),
+    "15550000113": error(131056, "Pair rate limit hit", "Too many messages to one contact."),
 }
 """Recipients that are answered with an error, every time or (see ONCE) the first time only."""
-ONCE = {"15550000105", "15550000106", "15550000107", "15550000109"}
+ONCE = {"15550000105", "15550000106", "15550000107", "15550000109", "15550000113"}
 SILENT, SLOW, BROKEN = "15550000110", "15550000111", "15550000112"
 PAUSES_S = {SILENT: 8, SLOW: 1}
 

@@ -14,7 +14,7 @@ from tests.support.fakes import CONTACT, PHONE, MemoryIds, MemoryMediaIndex, Mem
 from tests.support.raw_http_server import LOOPBACK, answer_with
 from tests.support.worker import make_uno, run
 from unoapi.broker.messages import history_of
-from unoapi.errors import FetchFailed, MessageRejected, RequestError, UnoError
+from unoapi.errors import FetchFailed, MessageRejected, RequestError, SendFailed, UnoError
 from unoapi.http.api_client import ApiClient, HttpAnswer
 from unoapi.models.graph import GraphRequest
 from unoapi.providers.cloud_api.graph_client import CloudApiGraph
@@ -161,3 +161,15 @@ def test_a_mark_on_a_message_that_was_made_here_is_none_for_meta(message_id: str
         provider.command(parse_command({"status": "read", "message_id": about}), phone=PHONE)
 
     assert [body["message_id"] for body in client.bodies] == ["wamid.FROMCONTACT"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "keeps"), [(400, 131056, True), (400, 130429, True), (429, 0, True), (500, 131000, False)]
+)
+def test_x1_what_meta_refuses_for_its_rate_keeps_its_place(status: int, code: int, keeps: bool) -> None:
+    client = Answering(HttpAnswer(status, json.dumps({"error": {"code": code, "message": "Later"}}).encode()))
+
+    with pytest.raises(SendFailed) as failed:
+        provider_for(number_at_meta(), client).send(parse_message(TEXT), phone=PHONE, message_id="wamid.1")
+
+    assert failed.value.keeps_place == keeps

@@ -269,6 +269,20 @@ def test_x1_a_message_that_is_tried_again_lets_the_others_go(error: Exception) -
     assert sending(turns, left)(second) == "sent"
 
 
+def test_x1_a_message_that_was_refused_for_its_rate_keeps_its_place_until_it_is_given_up() -> None:
+    order = MemorySendOrder()
+    left: list[str] = []
+    first, second = accepted(order, "1", "2")
+    turns = SendTurns(order, threads=50)
+
+    with pytest.raises(SendFailed), turns.turn(first):
+        raise SendFailed("Meta answered HTTP 400 (131056)", keeps_place=True)
+    waited = sending(turns, left)(second)
+    order.leave(first)  # as when a job is given up
+
+    assert (waited, sending(turns, left)(second)) == ("postponed", "sent")
+
+
 def test_x1_a_message_that_waits_for_its_phone_keeps_the_others_behind_it() -> None:
     order = MemorySendOrder()
     left: list[str] = []

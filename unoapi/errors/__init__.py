@@ -145,14 +145,16 @@ class DeliveryFailed(TransientError):
 class SendFailed(TransientError):
     """WhatsApp did not take the message, and it is certain that nothing left.
 
-    `refusal` is WhatsApp's error, if it gave one: the client gets it when the message is given up.
+    `refusal` is WhatsApp's error, if it gave one: the client gets it when the message is given up. With `keeps_place`
+    nothing is wrong with the message itself: those behind it, to the same contact, would be refused as well.
     """
 
     reason = "send_failed"
 
-    def __init__(self, message: str, *, refusal: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str, *, refusal: dict[str, Any] | None = None, keeps_place: bool = False) -> None:
         super().__init__(message)
         self.refusal = refusal
+        self.keeps_place = keeps_place
 
 
 class CallbackFailed(TransientError):

@@ -1,4 +1,4 @@
-"""A contact's messages leave in the order in which they were accepted, as long as none is tried again.
+"""A contact's messages leave in the order in which they were accepted, as long as none is tried again by itself.
 
 A worker that gets a message before its turn waits for the one before it, if that is about to leave, and only for a
 moment: a few messages of a contact, half of the threads in all, and none of a number whose messages leave slowly: the
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from unoapi.errors import Postponed
+from unoapi.errors import Postponed, SendFailed
 from unoapi.models.claims import Predecessor, Turn
 
 if TYPE_CHECKING:
@@ -128,6 +128,12 @@ class SendTurns:
         except Postponed as postponed:
             self._order.wait(job)
             self._expect(job, line, wait_s=postponed.after_ms / 1000)
+            raise
+        except SendFailed as failed:
+            if failed.keeps_place:
+                self._order.wait(job)
+            else:
+                self._leave(job, line)
             raise
         except BaseException:
             self._leave(job, line)

@@ -176,7 +176,8 @@ def _refuse(answer: HttpAnswer, phone: str) -> None:
         after_ms = answer.retry_after_s * 1000
         raise SendPostponed(f"Meta asks for a pause ({error.code})", after_ms=after_ms, refusal=refusal)
     if answer.status >= SERVER_ERROR or answer.status == TOO_MANY or error.is_temporary:
-        raise SendFailed(f"Meta answered HTTP {answer.status} ({error.code})", refusal=refusal)
+        limited = answer.status == TOO_MANY or error.code in RATE_LIMITS
+        raise SendFailed(f"Meta answered HTTP {answer.status} ({error.code})", refusal=refusal, keeps_place=limited)
     if answer.status == UNAUTHORISED or error.code == 190:  # noqa: PLR2004 (an access token that is no good)
         log.error("meta_refuses_the_token", phone=phone, hint="renew webhookForward.token of the session")
     raise MessageRejected(error.title, code=error.code, details=error.details)
