@@ -14,7 +14,7 @@ from tests.support.fakes import GROUP, PHONE, MemoryMediaIndex
 from unoapi.connector import outbox_publisher
 from unoapi.connector.engines.base import ProfilePicture
 from unoapi.connector.media import SessionMedia
-from unoapi.errors import FileRefused, SendRefused
+from unoapi.errors import EngineUnavailable, FileRefused, SendRefused
 from unoapi.media.folder import FolderMediaStore
 from unoapi.models.connector.content import Media
 from unoapi.services.media import save
@@ -137,6 +137,28 @@ def test_a_channels_picture_is_told_with_its_file(
 
     (message,) = pocket.messages()
     assert message["image"].get("id") == key
+
+
+@pytest.mark.parametrize(("size", "tries"), [(100 * 1_048_576, 3), (100 * 1_048_576 + 1, 0)])
+def test_of_a_file_that_is_too_large_the_message_says_so_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, tries: int
+) -> None:
+    monkeypatch.setattr(outbox_publisher, "MEDIA_PAUSE_S", 0.0 if tries else 60.0)
+    pocket, asked = Pocket(tmp_path), []
+
+    def download(descriptor: dict[str, Any]) -> bytes:
+        asked.append(descriptor)
+        raise EngineUnavailable("not now")
+
+    monkeypatch.setattr(pocket.engine, "download", download)
+    descriptor = {"media_type": "video", "media_key": "k", "file_length": size}
+    pocket.receives({"kind": "video", "media": {"state": "pending", "descriptor": descriptor}})
+    pocket.wait_for_files()
+
+    (message,) = pocket.messages()
+    (error,) = message["errors"]
+    assert (error["code"], len(asked)) == (131052, tries)
+    assert ("more than 100 MB" in error["error_data"]["details"]) == (tries == 0)
 
 
 def test_files_of_ignored_groups_are_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

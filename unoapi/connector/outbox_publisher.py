@@ -16,7 +16,7 @@ from unoapi.broker.dead_letters import ERROR_HEADER, QUEUE_HEADER, REASON_HEADER
 from unoapi.broker.messages import Message, to_message
 from unoapi.connector.engines.base import CONTRACT_EVENT, HISTORY_MARK, EngineEvent, housekeeping_mark
 from unoapi.connector.outbox import RESTRICTED_UNTIL
-from unoapi.errors import BrokerUnavailable, describe, safe_traceback
+from unoapi.errors import BrokerUnavailable, MediaTooLarge, describe, safe_traceback
 from unoapi.models.connector.content import PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.file_types import HEAD_BYTES, received_type
@@ -325,6 +325,8 @@ class OutboxPublisher:
                 log.warning(
                     "media_not_fetched", message_id=event.data.get("id"), attempt=attempt, error=describe(error)
                 )
+                if isinstance(error, MediaTooLarge):
+                    break
                 if attempt < MEDIA_ATTEMPTS and self._stopping.wait(MEDIA_PAUSE_S * attempt):
                     self._fetching.pop(row.seq, None)  # the next process tries again
                     return
@@ -339,7 +341,7 @@ class OutboxPublisher:
     def _download(self, media: dict[str, Any]) -> bytes:
         descriptor = dict(media.get("descriptor") or {})
         if int(descriptor.get("file_length") or 0) > MAX_MEDIA_BYTES:
-            raise ValueError("the file is too large")
+            raise MediaTooLarge(MAX_MEDIA_BYTES)
         if self._fetch_open is not None and not descriptor.get("media_key") and descriptor.get("url"):
             data = self._fetch_open(str(descriptor["url"]))
             digest = base64.b64encode(hashlib.sha256(data).digest()).decode()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.events import error_object
 from unoapi.models.connector import content
-from unoapi.models.media import UNKNOWN, extension, type_of
+from unoapi.models.media import MAX_BYTES, MEGABYTE, UNKNOWN, extension, type_of
 from unoapi.models.text import mended_json
 from unoapi.providers.whatsmeow.vcards import read_card
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 UNSUPPORTED = 131051
 MEDIA_NOT_DOWNLOADED = 131052
+NOT_FETCHED = "The file could not be fetched from WhatsApp. Its description is complete, its bytes are not here."
+TOO_LARGE = f"The file has more than {MAX_BYTES // MEGABYTE} MB, and is not fetched from WhatsApp: it is on the phone."
 NO_VOTE = "(the vote was taken back)"
 NO_TYPE = ("", UNKNOWN, "application/unknown")
 
@@ -73,7 +75,8 @@ def _media(item: content.Media, message_id: str) -> dict[str, Any]:
         file["id"] = saved.key
     message: dict[str, Any] = {"type": item.kind, item.kind: file}
     if saved.state == "failed":
-        details = "The file could not be fetched from WhatsApp. Its description is complete, its bytes are not here."
+        is_large = saved.descriptor is not None and saved.descriptor.file_length > MAX_BYTES
+        details = TOO_LARGE if is_large else NOT_FETCHED
         message["errors"] = [error_object(MEDIA_NOT_DOWNLOADED, "Media download error", details)]
     return message
 
