@@ -140,6 +140,14 @@ def test_meta_gets_edits_and_deletions_as_messages_and_nothing_of_ours() -> None
     assert shaped("meta", make_status("deleted")) is None
 
 
+def test_meta_gets_the_deletion_of_what_could_not_be_read_by_the_id_that_was_told() -> None:
+    deleted = {"id": "UNO.UND.1", "status": "deleted", "timestamp": "7", "recipient_id": CONTACT}
+
+    change = shaped("meta", split(PHONE, [Change({"statuses": [deleted]})])[0]) or {}
+
+    assert change["value"]["messages"][0]["revoke"] == {"original_message_id": "UNO.UND.1"}
+
+
 @pytest.mark.parametrize(
     ("chat", "group_id"),
     [({"jid": "111@lid", "kind": "user", "lid": "111@lid"}, None), ({"jid": GROUP, "kind": "group"}, GROUP)],

@@ -12,6 +12,8 @@ _TOKEN = re.compile(r"[0-9A-Za-z]{8,127}")
 
 OWN_IDS = ("wamid.", "UNO.")
 """How the ids begin that this gateway makes."""
+UNREADABLE = "UNO.UND."
+"""How the ids begin of what is told in the place of a contact's message that cannot be read."""
 MADE_HERE = re.compile(
     r"wamid\.[0-9A-F]{32}|UNO\.[\x21-\x7e]*|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 )

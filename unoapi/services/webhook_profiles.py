@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.events import serialise, whole_error
 from unoapi.models.media import is_own_media_id
-from unoapi.models.message_keys import OWN_IDS
+from unoapi.models.message_keys import OWN_IDS, UNREADABLE
 from unoapi.models.phones import LID
 
 if TYPE_CHECKING:
@@ -101,10 +101,11 @@ def _show_edit(message: dict[str, Any]) -> None:
 
 def _revoked(change: dict[str, Any], status: dict[str, Any]) -> dict[str, Any] | None:
     """A contact's deletion as a message; of what the number deleted itself, under an id of ours, Meta tells nothing."""
-    if str(status.get("id", "")).startswith(OWN_IDS):
+    deleted = str(status.get("id", ""))
+    if deleted.startswith(OWN_IDS) and not deleted.startswith(UNREADABLE):
         return None
     value = {name: part for name, part in change["value"].items() if name != "statuses"}
-    group, deleted = status.get("recipient_type") == "group", str(status.get("id", ""))
+    group = status.get("recipient_type") == "group"
     of = "recipient_participant" if group else "recipient"
     sender, user_id = status.get(f"{of}_id", ""), status.get(f"{of}_user_id", "")
     message = {

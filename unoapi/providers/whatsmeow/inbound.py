@@ -24,6 +24,7 @@ from unoapi.models.connector.content import (
 from unoapi.models.connector.events import ReceivedMessage, Undecryptable
 from unoapi.models.identity import Identity, is_same_phone
 from unoapi.models.jobs import computed_id, now_ms
+from unoapi.models.message_keys import UNREADABLE
 from unoapi.models.phones import LID, to_jid, user_of, with_ninth_digit
 from unoapi.models.text import is_visible
 from unoapi.providers.whatsmeow.content import cloud_content
@@ -39,7 +40,7 @@ Incoming = TypeVar("Incoming", ReceivedMessage, Undecryptable)
 UNAVAILABLE = 131060
 """Meta's error code for a message that stands in the chat and cannot be shown to this device."""
 TITLE = "This message is currently unavailable"
-UNREADABLE = "A message is here that this device could not read. Open WhatsApp on the phone to read it."
+NOT_READ = "A message is here that this device could not read. Open WhatsApp on the phone to read it."
 VIEW_ONCE = "A message is here that only the phone can show, as one for a single view. Open WhatsApp on the phone."
 UNKNOWN_TO_CLIENTS = "UNO.OWN."
 """How our ids of messages begin that no client sent: deletions, and texts that refuse a call."""
@@ -126,7 +127,7 @@ def _told_instead(message_id: str, *, phone: str, connections: Connections) -> s
 
 
 def _placeholder_id(phone: str, message_id: str) -> str:
-    return f"UNO.UND.{computed_id('undecryptable', phone, message_id).upper()}"
+    return f"{UNREADABLE}{computed_id('undecryptable', phone, message_id).upper()}"
 
 
 def _shown_in(received: ReceivedMessage, *, phone: str, ids: MessageIds) -> tuple[str, str, bool]:
@@ -393,7 +394,7 @@ def placeholder_for(lost: Undecryptable, *, session: Session, connections: Conne
         content=Unsupported(kind="unsupported"),
     )
     counterparty = _counterparty(lost, phone=session.phone)
-    details = VIEW_ONCE if lost.view_once or lost.unavailable else UNREADABLE
+    details = VIEW_ONCE if lost.view_once or lost.unavailable else NOT_READ
     kind = {"type": "view_once"} if lost.view_once else {"type": "placeholder"}
     body = {"type": "unsupported", "unsupported": kind, "errors": [error_object(UNAVAILABLE, TITLE, details)]}
     message = _head(placeholder, counterparty=counterparty, phone=session.phone) | body
