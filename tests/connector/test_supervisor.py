@@ -65,6 +65,7 @@ class Stage:
     def __init__(self, folder: Path, session: Session | None = None, board: dict[str, str] | None = None) -> None:
         SessionFolder(folder, PHONE).save_login(f"{PHONE}:1@s.whatsapp.net")
         self.processes: list[RunningProcess] = []
+        self.methods: list[str] = []
         self.published = PublisherRecorder()
         self.leases = MemoryLeases(board)
         self.supervisor = Supervisor(
@@ -90,8 +91,9 @@ class Stage:
         self.processes[-1].code = int(code)
         self.tick(2)
 
-    def _launch(self, phone: str, _method: str, _pair_phone: str) -> Any:
+    def _launch(self, phone: str, method: str, _pair_phone: str) -> Any:
         assert phone == PHONE
+        self.methods.append(method)
         self.processes.append(RunningProcess())
         return self.processes[-1]
 
@@ -451,3 +453,35 @@ def test_a_message_shows_no_code(tmp_path: Path) -> None:
     stage.ask("session.connect", method="resume", wake=True)
 
     assert stage.processes == []
+
+
+def test_a_session_that_was_scanned_is_connected_anew_without_another_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "MIN_RECONNECT_S", 0.2)
+    stage = Stage(tmp_path, make_session(provider="whatsmeow", autoRestartMs=1))
+    SessionFolder(tmp_path, PHONE).remove_login()
+    stage.ask("session.connect", method="qr")
+    SessionFolder(tmp_path, PHONE).save_login(f"{PHONE}:1@s.whatsapp.net")
+
+    time.sleep(0.25)
+    stage.tick(2)
+
+    assert stage.methods == ["qr", "resume"]
+
+
+@pytest.mark.parametrize(("proxy", "starts"), [("", 1), ("http://proxy.test:3128", 2)])
+def test_a_session_goes_through_another_proxy_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str, starts: int
+) -> None:
+    monkeypatch.setattr(supervising, "REFRESH_S", 0.0)
+    sessions = MemorySessions(make_session(provider="whatsmeow"))
+    stage = Stage(tmp_path)
+    stage.supervisor._sessions = sessions
+    stage.tick(2)
+
+    sessions.save(PHONE, {"provider": "whatsmeow", "proxyUrl": proxy})
+    stage.tick(3)
+
+    assert len(stage.processes) == starts
+    assert stage.methods == ["resume"] * starts

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from pydantic import SecretStr
+
     from unoapi.connector.leases import Leases
     from unoapi.models.connector.commands import ConnectorCommand
     from unoapi.models.session import Session
@@ -73,6 +75,7 @@ class SessionProcess:
     restarting: bool = False
     forgetting: bool = False  # its login is removed when its process has ended
     reconnect_every_s: float = 0.0  # 0: never
+    proxy: SecretStr | None = None  # that it was configured to go through when that was read last
 
 
 class SessionSource(Protocol):
@@ -232,6 +235,11 @@ class Supervisor:
         phone, every_s = session.phone, session.auto_restart_ms / 1000
         process = self._processes.setdefault(phone, SessionProcess(phone))
         process.reconnect_every_s = max(every_s, MIN_RECONNECT_S) if every_s else 0.0
+        before, process.proxy = process.proxy, session.proxy_url
+        if before not in (None, session.proxy_url) and process.popen is not None and not process.restarting:
+            log.info("session_restarted", phone=phone, because="its proxy was changed")
+            process.restarting = True
+            self._terminate(process)
         if process.method or process.suspended or suspended:
             return
         if session.auto_connect:
@@ -351,6 +359,9 @@ class Supervisor:
     def _schedule_restart(self, process: SessionProcess, code: int) -> None:
         """Decide by the exit code whether and when an ended process is started again."""
         lived_s = time.monotonic() - process.started_at
+        folder = SessionFolder(self._folder, process.phone)
+        if process.method and folder.login:
+            process.method = "resume"  # the code was scanned: no new one is needed
         restarting, process.restarting = process.restarting, False
         if restarting:
             process.start_at = 0.0
@@ -358,7 +369,6 @@ class Supervisor:
         if code in (Exit.REPLACED, Exit.STOPPED) and self._leases.other_owner(process.phone):
             process.start_at = time.monotonic() + REFRESH_S  # by another connector of ours: nobody else has the login
             return
-        folder = SessionFolder(self._folder, process.phone)
         is_final = code in FINAL or (code == Exit.BANNED and not folder.banned_until)  # no end: the login is void
         if is_final:
             self._suspend(process)
@@ -375,8 +385,6 @@ class Supervisor:
         pause_s = PAUSES_S[min(process.failures, len(PAUSES_S) - 1)]
         process.failures += 1
         process.start_at = time.monotonic() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 (spreads load)
-        if folder.login:
-            process.method = "resume"  # the code was scanned: no new one is needed
         log.warning(
             "session_process_ended", phone=process.phone, code=code, lived_s=round(lived_s, 1), restart_in_s=pause_s
         )
