@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, cast, get_args, get_origin
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes
 
 from flask import has_request_context, request
 from pydantic import BaseModel
@@ -33,7 +32,7 @@ MULTIPART = "multipart/form-data"
 FORMS = frozenset({"application/x-www-form-urlencoded", MULTIPART})
 JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf")
 ANSI = "cp1252"
-OLD_BYTES = re.compile(r"[\x80-\xff]")
+ASCII = bytes(range(128))
 CHARSETS = {"iso-8859-1": ANSI, "latin1": ANSI, "us-ascii": ANSI, "windows-1252": ANSI, "iso-8859-15": "iso-8859-15"}
 """What programs that know no UTF-8 call their texts, and what these are."""
 TOKENS = frozenset({"access_token", "appsecret_proof", "hub.verify_token"})
@@ -214,7 +213,7 @@ def _fields(raw: bytes, read: MultiDict[str, str]) -> list[tuple[str, str]]:
         unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
         charset, errors = (named, "replace") if (named := CHARSETS.get(_charset())) else ("utf-8", AS_OLD_PROGRAMS)
-        written = OLD_BYTES.sub(lambda byte: f"%{ord(byte[0]):02X}", raw.decode("latin-1"))
+        written = quote_from_bytes(raw, safe=ASCII)
         return parse_qsl(written, keep_blank_values=True, encoding=charset, errors=errors)
     return list(read.items(multi=True))
 
@@ -222,7 +221,10 @@ def _fields(raw: bytes, read: MultiDict[str, str]) -> list[tuple[str, str]]:
 def _as_old_programs(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    return error.object[error.start : error.end].decode(ANSI, "replace"), error.end
+    end, accents = error.end, error.object
+    while end < len(accents) and accents[end] >= len(ASCII):
+        end += 1
+    return accents[error.start : end].decode(ANSI, "replace"), end
 
 
 AS_OLD_PROGRAMS = "unoapi.as_old_programs"
