@@ -712,3 +712,25 @@ def test_stored_phones_are_in_the_index_until_they_are_removed(sessions: RedisSe
     sessions.remove("5511999990001", remember_s=60)
 
     assert sessions.indexed() == ["5511999990002"]
+
+
+# --- changes, one at a time ---
+
+
+def test_changes_of_a_phone_take_turns_and_others_do_not_wait(
+    redis_client: RedisClient, raw_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.stores.sessions.CHANGE_WAIT_S", 0.05)
+    here, elsewhere = (RedisSessions(redis_client, environment_config(None)) for _ in range(2))
+
+    with here.changing(PHONE):
+        with elsewhere.changing(OTHER):
+            pass
+        with pytest.raises(StoreUnavailable), elsewhere.changing(PHONE):
+            pass
+        assert raw_redis.pttl(f"unoapi-changing:{PHONE}") > 0  # it ends by itself, if this process does
+
+    eventually(lambda: not raw_redis.exists(f"unoapi-changing:{PHONE}"))
+    with pytest.raises(KeyError), here.changing(PHONE):
+        raise KeyError
+    eventually(lambda: not raw_redis.exists(f"unoapi-changing:{PHONE}"))

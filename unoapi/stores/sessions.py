@@ -232,13 +232,13 @@ class RedisSessions:
         Raises StoreUnavailable, also when others change it all the time.
         """
         name, mark, until = f"unoapi-changing:{phone}", secrets.token_hex(8), time.monotonic() + CHANGE_WAIT_S
-        while not self._redis.call(("SET", name, mark, "NX", "PX", CHANGE_MS))[0]:
-            if time.monotonic() > until:
-                raise StoreUnavailable("others change the configuration of this number")
-            time.sleep(random.uniform(0.005, 0.03))  # noqa: S311 (no secret)
         try:
+            while not self._redis.call(("SET", name, mark, "NX", "PX", CHANGE_MS))[0]:
+                if time.monotonic() > until:
+                    raise StoreUnavailable("others change the configuration of this number")
+                time.sleep(random.uniform(0.005, 0.03))  # noqa: S311 (no secret)
             yield
-        finally:
+        finally:  # also when no answer came: perhaps it was set all the same
             self._redis.post(("EVAL", GIVE_BACK, 1, name, mark))
 
     def save(self, phone: str, config: dict[str, Any]) -> Session:
