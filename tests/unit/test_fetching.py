@@ -307,6 +307,25 @@ def test_meta_gets_a_name_of_documents_alone(place: str, kind: str, filename: st
 
 
 @pytest.mark.parametrize("place", PLACES)
+def test_meta_gets_a_new_link_of_a_file_of_the_number_itself(place: str) -> None:
+    index, key = MemoryMediaIndex(), f"{PHONE}/{NOBODYS}.pdf"
+    index.write(MediaFile(id=NOBODYS, phone=PHONE, key=key))
+
+    def message(link: str) -> dict[str, Any]:
+        return PLACES[place]({"type": "image", "image": {"link": link}})
+
+    def sent(link: str) -> dict[str, Any]:
+        return resolve(
+            message(link), phone=PHONE, index=index, link=lambda media: f"new:{media.id}", key_in=OWN_LINKS.key_in
+        )
+
+    old = f"http://localhost:9876/v15.0/download/{key}?signature=expired"
+    assert sent(old) == message(f"new:{NOBODYS}")
+    for other in (old.replace(PHONE, "5521977776666"), old.replace(NOBODYS, NOBODYS[::-1])):
+        assert sent(other) == message(other)
+
+
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("media_id", [NOBODYS, "1234567890123456", "123"])
 def test_of_a_file_with_a_link_and_an_id_meta_gets_the_link_as_phones_do(place: str, media_id: str) -> None:
     def message(**more: str) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 from unoapi.errors import (
     FetchFailed,
     FileRefused,
-    MediaMissing,
     MediaQuotaReached,
     MessageRejected,
     Postponed,
@@ -23,9 +22,9 @@ from unoapi.errors import (
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
 from unoapi.models.jobs import PrepareVoice, SendMessage, now_ms
-from unoapi.models.media import FILE_NAME, MAX_BYTES, names_a_file, own_filename, with_ending
+from unoapi.models.media import MAX_BYTES, names_a_file, own_filename, with_ending
 from unoapi.services import preparation
-from unoapi.services.media import copied, holders, kinds_of_files, pieces_of, save
+from unoapi.services.media import copied, holders, kinds_of_files, own_file, pieces_of, save
 from unoapi.services.message_parsing import message_of
 from unoapi.services.retries import ensure_fresh
 from unoapi.services.sending import UPLOAD_FAILED
@@ -72,7 +71,7 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
         if not link:
             continue
         try:
-            if (saved := _own(key_in(link), phone=job.phone, index=index)) is not None:
+            if (saved := own_file(key_in(link), phone=job.phone, index=index)) is not None:
                 _replace(holder, kind, saved)
                 continue
             with bulkhead.taken(link), tempfile.TemporaryFile(prefix="unoapi-fetch-") as file:
@@ -89,17 +88,6 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
     if preparation.wanted(message_of(following), for_phone=True, voice=voice, always_voice=always_voice):
         return PrepareVoice.model_validate(following.model_dump())
     return following
-
-
-def _own(key: str, *, phone: str, index: MediaIndex) -> MediaFile | None:
-    """The number's own file behind one of our addresses. Raises StoreUnavailable."""
-    owner, _, file = key.partition("/")
-    if owner != phone or not FILE_NAME.fullmatch(file):
-        return None
-    try:
-        return index.find(file.rpartition(".")[0], phone=phone)
-    except MediaMissing:
-        return None
 
 
 def _replace(holder: dict[str, Any], kind: str, saved: MediaFile) -> None:

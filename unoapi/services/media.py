@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 from unoapi.errors import MediaMissing, MediaQuotaReached, RequestError, StoreUnavailable
 from unoapi.models.media import (
+    FILE_NAME,
     MediaFile,
     file_key,
     limit_of,
@@ -136,6 +137,17 @@ def own_id(phone: str, media_id: str) -> str:
     return media_id
 
 
+def own_file(key: str, *, phone: str, index: MediaIndex) -> MediaFile | None:
+    """The number's own file of this key, which an address of ours leads to. Raises StoreUnavailable."""
+    owner, _, file = key.partition("/")
+    if owner != phone or not FILE_NAME.fullmatch(file):
+        return None
+    try:
+        return index.find(file.rpartition(".")[0], phone=phone)
+    except MediaMissing:
+        return None
+
+
 def check(message: OutboundMessage, *, phone: str, index: MediaIndex, at_meta: bool = False) -> None:
     """Refuse a message with a file that nobody uploaded. Raises RequestError.
 
@@ -154,14 +166,25 @@ def check(message: OutboundMessage, *, phone: str, index: MediaIndex, at_meta: b
 
 
 def resolve(
-    message: dict[str, Any], *, phone: str, index: MediaIndex, link: Callable[[MediaFile], str]
+    message: dict[str, Any],
+    *,
+    phone: str,
+    index: MediaIndex,
+    link: Callable[[MediaFile], str],
+    key_in: Callable[[str], str] = lambda _: "",
 ) -> dict[str, Any]:
     """The message's document for Meta, which cannot read our store: with a link in the place of each uploaded id.
 
     An id that may be Meta's own stays. What says nothing there does not, nor does an id beside a link, which counts on
-    phones, too. Links are as browsers write them. Raises MediaMissing.
+    phones, too. Links are as browsers write them; one to a file of the number itself, as `key_in` tells it, is made
+    anew: the old one may have expired. Raises MediaMissing, StoreUnavailable.
     """
-    if all(not _superfluous(kind, holder) and _is_plain(holder.get("link")) for kind, holder in _all_files(message)):
+
+    def is_as_meta_takes_it(kind: str, holder: dict[str, Any]) -> bool:
+        given = holder.get("link")
+        return not _superfluous(kind, holder) and _is_plain(given) and not key_in(given)
+
+    if all(is_as_meta_takes_it(kind, holder) for kind, holder in _all_files(message)):
         return message
     changed: dict[str, Any] = copied(message)
     for kind, holder in _all_files(changed):
@@ -178,8 +201,9 @@ def resolve(
             holder["link"] = link(media)
             if kind == "document" and media.filename:
                 holder.setdefault("filename", media.filename)
-        elif (given := holder.get("link")) and not _is_plain(given):
-            holder["link"] = web_address(str(given)) or given
+        elif given := str(holder.get("link") or ""):
+            own = own_file(key_in(given), phone=phone, index=index)
+            holder["link"] = link(own) if own else given if _is_plain(given) else web_address(given) or given
     return changed
 
 
@@ -202,7 +226,7 @@ def _all_files(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [*kinds_of_files(message), *kinds_in_cards(message)]
 
 
-def _is_plain(link: Any) -> bool:
+def _is_plain(link: Any) -> TypeGuard[str]:
     """Whether a link needs no encoding."""
     return isinstance(link, str) and link.isascii() and link.isprintable() and " " not in link
 

@@ -78,7 +78,8 @@ class CloudApiProvider:
         """
         try:
             document = without_blanks(message.to_wire())
-            resolved = media.resolve(document, phone=phone, index=self._index, link=self._signed_urls.make)
+            links = self._signed_urls
+            resolved = media.resolve(document, phone=phone, index=self._index, link=links.make, key_in=links.key_in)
             body = _with_names(with_their_ids(resolved, phone=phone, ids=self._ids))
         except MediaMissing:
             raise MessageRejected(
