@@ -284,7 +284,9 @@ class Settings(BaseSettings):
     webhook_url_absolute: WebUrl | None = Field(None, description="The same, but used as it is, without the phone.")
     webhook_token: SecretStr = Field(SecretStr(""), description="Value of the webhook's own header.")
     webhook_header: str = Field(
-        "Authorization", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the webhook's own header."
+        "Authorization",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Name of the webhook's own header.",
     )
     unoapi_webhook_secret: SecretStr = Field(
         SecretStr(""), description="Secret that signs the requests to this webhook."

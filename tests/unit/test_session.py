@@ -306,6 +306,13 @@ def test_flags_that_a_form_left_empty_do_not_silence_a_webhook() -> None:
     assert session.webhooks == (Webhook.model_validate(A),)
 
 
+@pytest.mark.parametrize("written", ["X-Api.Key", " X-Api.Key", "X-Api.Key\r\n"])
+def test_a_header_has_any_name_that_http_knows_without_what_was_copied_around_it(written: str) -> None:
+    session = Environment().complete(PHONE, {"webhooks": [{**A, "header": written}]})
+
+    assert session.webhooks[0].header == "X-Api.Key"
+
+
 @pytest.mark.parametrize("newer", ["", None, "a call"])
 def test_the_older_name_of_the_text_for_calls_counts_where_the_newer_one_is_empty(newer: str | None) -> None:
     session = Environment().complete(PHONE, {"rejectCallsWebhook": "rang", "messageCallsWebhook": newer})

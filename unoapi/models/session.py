@@ -11,6 +11,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -36,7 +37,12 @@ NODE_PHONES = (None, "", "baileys")
 FORWARD = "forward"
 TtlS = Annotated[int, AfterValidator(lambda value: max(-1, min(value, MAX_TTL_S)))]
 """Seconds on a blacklist. The Node version takes every negative number for no end, and has no longest time."""
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+HeaderName = Annotated[
+    str,
+    BeforeValidator(lambda value: value.strip() if isinstance(value, str) else value),
+    Field(pattern=r"^[A-Za-z0-9._-]{1,64}$"),
+]
+"""Without what was copied around it."""
 
 
 EMPTY_IS_VALUE = frozenset(
