@@ -485,3 +485,31 @@ def test_a_session_goes_through_another_proxy_at_once(
 
     assert len(stage.processes) == starts
     assert stage.methods == ["resume"] * starts
+
+
+@pytest.mark.parametrize("ticks", [0, 4])
+@pytest.mark.parametrize(
+    "away", [{"provider": "sandbox"}, {"provider": "whatsmeow", "server": "server_2"}, None], ids=str
+)
+def test_a_session_that_is_this_connectors_again_connects_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: dict[str, Any] | None, ticks: int
+) -> None:
+    """As after a Redis that lost its data, whose sessions were imported again."""
+    monkeypatch.setattr(supervising, "REFRESH_S", 0.0)
+    sessions = MemorySessions(make_session(provider="whatsmeow"))
+    stage = Stage(tmp_path)
+    stage.supervisor._sessions = sessions
+    stage.tick(2)
+
+    if away is None:
+        sessions.stored.clear()
+    else:
+        sessions.save(PHONE, away)
+    stage.supervisor._refresh_sessions()
+    stage.tick(ticks)
+    assert stage.processes[0].code == Exit.STOPPED
+    sessions.save(PHONE, {"provider": "whatsmeow"})
+    stage.tick(3)
+
+    assert stage.methods == ["resume", "resume"]
+    assert stage.leases.suspended([PHONE]) == set()

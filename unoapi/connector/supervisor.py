@@ -73,6 +73,7 @@ class SessionProcess:
     suspended: bool = False  # not started until a command wants it connected
     requested: bool = False  # a command wants it connected, and it is not started yet
     restarting: bool = False
+    dropped: bool = False  # the session is not this connector's now; nobody has disconnected it
     forgetting: bool = False  # its login is removed when its process has ended
     reconnect_every_s: float = 0.0  # 0: never
     proxy: SecretStr | None = None  # that it was configured to go through when that was read last
@@ -234,6 +235,8 @@ class Supervisor:
     def _include(self, session: Session, *, suspended: bool) -> None:
         phone, every_s = session.phone, session.auto_restart_ms / 1000
         process = self._processes.setdefault(phone, SessionProcess(phone))
+        if process.dropped:  # it is back before its process has ended
+            process.dropped, process.suspended, process.restarting = False, False, process.popen is not None
         process.reconnect_every_s = max(every_s, MIN_RECONNECT_S) if every_s else 0.0
         before, process.proxy = process.proxy, session.proxy_url
         if before not in (None, session.proxy_url) and process.popen is not None and not process.restarting:
@@ -254,7 +257,7 @@ class Supervisor:
 
     def _drop(self, process: SessionProcess) -> None:
         """The session is no longer this connector's."""
-        process.suspended, process.method = True, ""
+        process.dropped, process.suspended, process.method = True, True, ""
         self._terminate(process)
         if process.popen is None:
             del self._processes[process.phone]
@@ -315,7 +318,10 @@ class Supervisor:
             if process.forgetting:
                 process.forgetting = False
                 SessionFolder(self._folder, process.phone).remove_login()
-            self._schedule_restart(process, code)
+            if process.dropped:
+                self._leases.release(process.phone)
+            else:
+                self._schedule_restart(process, code)
         if process.method and not process.suspended and time.monotonic() >= process.start_at:
             self._start(process)
 
