@@ -160,6 +160,24 @@ class TestWhatComesBack:
         assert (answer.status, answer.error) == (None, "did not answer within 300 ms")
         assert receiver.client_left.wait(2)
 
+    @pytest.mark.parametrize(
+        ("reply", "error"),
+        [
+            pytest.param(mute, "did not answer within 300 ms", id="mute"),
+            pytest.param(say(b"SSH-2.0", then=close), "did not answer in HTTP", id="noise"),
+        ],
+    )
+    def test_who_does_not_answer_on_a_connection_that_was_there_is_a_slow_receiver(
+        self, listen: Listen, sender: CurlSender, reply: Reply, error: str
+    ) -> None:
+        receiver = listen(OK, reply)
+        send(sender, receiver.url)
+
+        answer = send(sender, receiver.url, timeout_ms=300)
+
+        assert connections_of(receiver) == [1, 1]
+        assert (answer.failed_at, answer.error) == ("answer", error)
+
     @pytest.mark.parametrize("reply", [mute, say(b"", then=close), say(b"", then=reset)])
     def test_without_an_answer_there_is_no_first_byte(self, listen: Listen, sender: CurlSender, reply: Reply) -> None:
         answer = send(sender, listen(reply).url, timeout_ms=200)

@@ -78,6 +78,8 @@ def explain_curl(curl: pycurl.Curl, code: int, *, timeout_ms: int, secure: bool)
 
 
 def _unfinished_step(curl: pycurl.Curl, *, secure: bool) -> str:
+    if curl.getinfo(pycurl.REQUEST_SIZE):  # it left, perhaps over a connection that was there, whose steps took no time
+        return "answer"
     steps = [("name", pycurl.NAMELOOKUP_TIME_T), ("connection", pycurl.CONNECT_TIME_T)]
     if secure:
         steps.append(("tls", pycurl.APPCONNECT_TIME_T))
