@@ -513,3 +513,32 @@ def test_a_session_that_is_this_connectors_again_connects_by_itself(
 
     assert stage.methods == ["resume", "resume"]
     assert stage.leases.suspended([PHONE]) == set()
+
+
+def test_a_process_that_somebody_else_stopped_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a service manager ends the connector and the processes of its sessions at the same moment."""
+    monkeypatch.setattr(supervising, "PAUSES_S", (0,))
+    stage = Stage(tmp_path)
+    stage.tick(2)
+
+    stage.end(Exit.STOPPED)
+
+    assert stage.leases.suspended([PHONE]) == set()
+    assert len(stage.processes) == 2
+
+
+@pytest.mark.parametrize("code", [Exit.STOPPED, -9])
+def test_what_a_person_disconnected_stays_so_however_its_process_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(supervising, "PAUSES_S", (0,))
+    stage = Stage(tmp_path)
+    stage.tick(2)
+
+    stage.supervisor.submit(ConnectorCommand(type="session.disconnect", command_id="c-1", session=PHONE))
+    stage.tick()
+    stage.processes[-1].code = int(code)
+    stage.tick(3)
+
+    assert stage.leases.suspended([PHONE]) == {PHONE}
+    assert (len(stage.processes), stage.published.states) == (1, [])

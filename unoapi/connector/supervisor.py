@@ -52,7 +52,7 @@ in a second, and each costs processor time."""
 GRACE_S = 30.0
 MIN_RECONNECT_S = 60.0
 """No session is connected anew more often, whatever `autoRestartMs` says."""
-FINAL = frozenset({Exit.LOGGED_OUT, Exit.REPLACED, Exit.NOT_SCANNED, Exit.LINK_FAILED, Exit.CONFLICT, Exit.STOPPED})
+FINAL = frozenset({Exit.LOGGED_OUT, Exit.REPLACED, Exit.NOT_SCANNED, Exit.LINK_FAILED, Exit.CONFLICT})
 """After these only a person, or a command, starts the session again."""
 OUTDATED_S = 3600.0
 """So often a refused version of the library is tried again; a new one comes with a new connector: it starts at once."""
@@ -375,7 +375,9 @@ class Supervisor:
         if code in (Exit.REPLACED, Exit.STOPPED) and self._leases.other_owner(process.phone):
             process.start_at = time.monotonic() + REFRESH_S  # by another connector of ours: nobody else has the login
             return
-        is_final = code in FINAL or (code == Exit.BANNED and not folder.banned_until)  # no end: the login is void
+        # What nobody here has stopped, as when a service manager ends all its processes at once, starts again.
+        banned_for_good = code == Exit.BANNED and not folder.banned_until  # the login is void
+        is_final = process.suspended or code in FINAL or banned_for_good
         if is_final:
             self._suspend(process)
         self._leases.release(process.phone)
