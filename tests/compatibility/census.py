@@ -59,7 +59,7 @@ OTHERS: dict[str, str] = {
     "templates_save_fork": "tests/integration/test_management.py: our list has defaults beside what is saved",
     "templates_delete_fork": "tests/integration/test_management.py: our list has defaults beside what is saved",
     "templates_list": "tests/integration/test_management.py: our list has defaults",
-    "cc_forward_internal_id": "tests/integration/test_forwarder.py: an id of ours is mapped to Meta's",
+    "cc_forward_internal_id": "tests/unit/test_graph_answers.py: a mark on a message that was made here",
     "cc_stale_send": LIBRARY,
     "cc_read_internal_key": "tests/integration/test_forwarder.py: the provider's id is saved for read marks",
     "rw_connect_count": "attempts are counted by the supervisor, not in Redis",

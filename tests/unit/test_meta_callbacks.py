@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pytest
 from pydantic import ValidationError
@@ -17,7 +17,9 @@ from unoapi.models.cloud_api.events import error_object
 from unoapi.models.jobs import FanOut, ReceiveCallback, SaveMedia, now_ms
 from unoapi.models.message_keys import message_token
 from unoapi.providers.cloud_api import callbacks
+from unoapi.services.failure_callbacks import status_report
 from unoapi.services.received_media import save_media, without_media
+from unoapi.stores.statuses import RedisStatuses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +56,21 @@ def waiting(*statuses: dict[str, Any], age_ms: int = 0) -> ReceiveCallback:
 def status_in(job: Any) -> dict[str, Any]:
     value = json.loads(job.body)["entry"][0]["changes"][0]["value"]
     return dict(value["statuses"][0])
+
+
+def test_the_status_of_a_payment_is_none_of_its_message() -> None:
+    failed = {"id": "wamid.M1", "type": "payment", "status": "failed", "timestamp": "3", "recipient_id": CONTACT}
+    read = {**failed, "type": "message", "status": "read"}
+    change = Change({"messaging_product": "whatsapp", "statuses": [read, failed]})
+    statuses = RedisStatuses(cast("Any", None), ttl_s=1)
+
+    message, payment = callbacks.jobs_of(
+        change, phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds()
+    )
+
+    assert (message.kind, payment.kind) == ("read", "payment.failed")
+    assert status_report(cast("FanOut", payment)) is None
+    assert statuses.admission(PHONE, "wamid.M1", status=payment.kind, event_id="1") is None  # it passes after any other
 
 
 @pytest.mark.parametrize(("age_ms", "wait_ms"), [(0, 1_000), (1_500, 4_000), (6_000, 10_000)])

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BESIDE_ITEMS = frozenset({"messaging_product", "metadata", "contacts"})
 TEXTS = ADDRESS_FIELDS | RECIPIENT_FIELDS | {"timestamp"}
 MOST_BYTES = 4 * 1024 * 1024
+OF_NO_MESSAGE = ("payment", "call")
+"""Of statuses that name a message or a call, but say nothing of how a message fares."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _IN_ORDER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -251,7 +253,7 @@ def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "",
     item = value[name][0] if name else {}
     kind = field
     if name == "statuses":
-        kind = str(item.get("status") or "unknown")
+        kind = _status_of(item)
     elif name in ITEMS:
         kind = "message"
         content[name] = [_without_addresses(item), is_same_phone(str(item.get("from") or ""), phone)]
@@ -271,6 +273,12 @@ def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "",
         number_id=str(metadata.get("phone_number_id") or ""),
         entry_time=entry_time,
     )
+
+
+def _status_of(item: dict[str, Any]) -> str:
+    """The status of a message; that of a payment for it, or of a call, is none of the message's own."""
+    status, about = str(item.get("status") or "unknown"), item.get("type")
+    return f"{about}.{status}"[:64] if about in OF_NO_MESSAGE else status
 
 
 def _without_addresses(message: dict[str, Any]) -> dict[str, Any]:
