@@ -487,12 +487,12 @@ def test_a_session_goes_through_another_proxy_at_once(
     assert stage.methods == ["resume"] * starts
 
 
-@pytest.mark.parametrize("ticks", [0, 4])
+@pytest.mark.parametrize("is_slow", [True, False])
 @pytest.mark.parametrize(
     "away", [{"provider": "sandbox"}, {"provider": "whatsmeow", "server": "server_2"}, None], ids=str
 )
 def test_a_session_that_is_this_connectors_again_connects_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: dict[str, Any] | None, ticks: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: dict[str, Any] | None, *, is_slow: bool
 ) -> None:
     """As after a Redis that lost its data, whose sessions were imported again."""
     monkeypatch.setattr(supervising, "REFRESH_S", 0.0)
@@ -500,16 +500,19 @@ def test_a_session_that_is_this_connectors_again_connects_by_itself(
     stage = Stage(tmp_path)
     stage.supervisor._sessions = sessions
     stage.tick(2)
+    if is_slow:
+        monkeypatch.setattr(stage.processes[0], "terminate", lambda: None)
 
     if away is None:
         sessions.stored.clear()
     else:
         sessions.save(PHONE, away)
-    stage.supervisor._refresh_sessions()
-    stage.tick(ticks)
-    assert stage.processes[0].code == Exit.STOPPED
+    stage.tick(2)
     sessions.save(PHONE, {"provider": "whatsmeow"})
-    stage.tick(3)
+    stage.tick(2)
+    if is_slow:
+        assert len(stage.processes) == 1
+        stage.end(Exit.STOPPED)
 
     assert stage.methods == ["resume", "resume"]
     assert stage.leases.suspended([PHONE]) == set()
@@ -542,3 +545,30 @@ def test_what_a_person_disconnected_stays_so_however_its_process_ends(
 
     assert stage.leases.suspended([PHONE]) == {PHONE}
     assert (len(stage.processes), stage.published.states) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "methods"),
+    [
+        ("session.disconnect", Exit.STOPPED, ["resume", "resume"]),
+        ("session.logout", Exit.LOGGED_OUT, ["resume", "qr"]),
+        ("session.reload", Exit.STOPPED, ["resume", "resume"]),
+    ],
+)
+def test_who_asks_for_a_connection_before_the_last_one_has_ended_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, code: Exit, methods: list[str]
+) -> None:
+    stage = Stage(tmp_path)
+    stage.tick(2)
+    process = stage.processes[0]
+    monkeypatch.setattr(process, "stdin", io.StringIO())
+    monkeypatch.setattr(process, "terminate", lambda: None)  # it finishes a send, or tells WhatsApp
+
+    stage.ask(verb)
+    stage.ask("session.connect", method="qr")
+    assert len(stage.processes) == 1
+    stage.end(code)
+
+    assert stage.methods == methods
+    assert stage.leases.suspended([PHONE]) == set()
+    assert stage.published.states == []

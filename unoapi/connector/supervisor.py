@@ -73,6 +73,7 @@ class SessionProcess:
     suspended: bool = False  # not started until a command wants it connected
     requested: bool = False  # a command wants it connected, and it is not started yet
     restarting: bool = False
+    ending: bool = False  # its process was told to end
     dropped: bool = False  # the session is not this connector's now; nobody has disconnected it
     forgetting: bool = False  # its login is removed when its process has ended
     reconnect_every_s: float = 0.0  # 0: never
@@ -284,7 +285,7 @@ class Supervisor:
                 self._add_state(process, "stopped", "")  # there is no process that could
         elif command.type == "session.logout":
             self._suspend(process)
-            process.forgetting = True
+            process.forgetting = process.ending = True
             if process.popen is None or not self._instruct(process, "logout"):
                 folder = SessionFolder(self._folder, process.phone)
                 reason = STILL_LISTED if folder.login else LOGGED_OUT
@@ -297,14 +298,17 @@ class Supervisor:
                 self._resume(process)
             return
         method = str(command.data.get("method") or "qr")
-        has_login = SessionFolder(self._folder, process.phone).login
+        is_ending = process.popen is not None and process.ending
+        process.forgetting = process.forgetting and is_ending
+        has_login = SessionFolder(self._folder, process.phone).login and not process.forgetting
         process.method = "resume" if has_login else ("qr" if method == "resume" else method)
         process.pair_phone = str(command.data.get("phone") or "")
-        process.forgetting = False
         process.requested, process.suspended, process.failures, process.start_at = True, False, 0, 0.0
         self._leases.resume(process.phone)
         process.refused_at.clear()
-        if process.popen is not None and (command.type == "session.reload" or process.method != "resume"):
+        if is_ending:
+            process.restarting = True  # it starts anew when it has ended
+        elif process.popen is not None and (command.type == "session.reload" or process.method != "resume"):
             process.restarting = True
             self._terminate(process)
 
@@ -359,7 +363,7 @@ class Supervisor:
             hint = "give the connector more memory or processes, or spread the sessions over several (server)"
             log.error("session_not_started", phone=process.phone, error=describe(error), hint=hint)
             return
-        process.started_at, process.requested, process.restarting = now, False, False
+        process.started_at, process.requested, process.restarting, process.ending = now, False, False, False
         log.info("session_started", phone=process.phone, method=process.method, pid=process.popen.pid)
 
     def _schedule_restart(self, process: SessionProcess, code: int) -> None:
@@ -430,6 +434,7 @@ class Supervisor:
     def _terminate(self, process: SessionProcess) -> None:
         if process.popen is not None:
             process.popen.terminate()
+            process.ending = True
 
     def _instruct(self, process: SessionProcess, instruction: str) -> bool:
         """Write a line to the process's standard input. False when it does not read it any more."""
