@@ -18,6 +18,7 @@ from tests.support.fakes import CONTACT
 from tests.support.stack import OPERATOR
 from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES
 from unoapi.models.jobs import SendMessage
+from unoapi.models.phones import without_ninth_digit
 from unoapi.models.session import computed_waba_id
 from unoapi.services.message_parsing import message_of
 
@@ -539,12 +540,15 @@ def test_a_number_at_meta_blocks_there_and_its_webhooks_get_nothing_more(api: Ap
 
 
 @pytest.mark.parametrize("status", [200, 400])
-def test_of_users_whom_meta_blocks_in_part_the_others_go_on_being_heard(api: Api, graph: Graph, status: int) -> None:
+@pytest.mark.parametrize("told", [{"input": f"+{CONTACT}", "wa_id": CONTACT}, {"wa_id": without_ninth_digit(CONTACT)}])
+def test_of_users_whom_meta_blocks_in_part_the_others_go_on_being_heard(
+    api: Api, graph: Graph, told: dict[str, str], status: int
+) -> None:
     refused, users = "5511988880009", {"block_users": [{"user": f"+{CONTACT}"}, {"user": "5511988880009"}]}
     failed = [{"input": refused, "wa_id": refused, "errors": [{"code": 139103, "message": "Internal error"}]}]
 
     def partly(done: str) -> tuple[int, Any]:
-        lists = {done: [{"input": f"+{CONTACT}", "wa_id": CONTACT}], "failed_users": failed}
+        lists = {done: [told], "failed_users": failed}
         problems = {"errors": [{"code": 139100, "message": "Failed to block some users"}]} if status != 200 else {}
         return status, {"messaging_product": "whatsapp", "block_users": lists, **problems}
 

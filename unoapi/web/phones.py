@@ -12,7 +12,7 @@ from unoapi.errors import MediaMissing, RequestError
 from unoapi.models.contacts import is_phone
 from unoapi.models.identity import Identity, is_user_id
 from unoapi.models.options import BusinessProfile, EmptyIsAbsent, NothingIsNoText, WebUrl
-from unoapi.models.phones import is_individual, read_address
+from unoapi.models.phones import digits_of, is_individual, read_address, with_ninth_digit
 from unoapi.models.session import without_secrets
 from unoapi.ports import ServesPhones
 from unoapi.services import sessions, templates
@@ -264,7 +264,8 @@ def _changed_at_meta(answer: Response, done: str) -> set[str] | None:
         return None
     users = lists.get(done)
     named = [user for user in users if isinstance(user, dict)] if isinstance(users, list) else []
-    return {f"{name}" for user in named for name in user.values()}
+    names = {f"{name}" for user in named for name in user.values()}
+    return names | {with_ninth_digit(digits_of(name)) for name in names}  # Meta may write a phone in another form
 
 
 def _named(user: str) -> dict[str, str]:
