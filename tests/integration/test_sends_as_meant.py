@@ -166,12 +166,13 @@ def test_field_report_14_a_simulated_contact_has_a_number_like_any_other(api: Ap
 GROUP = "Y2FwaV9ncm91cDoxNzA1NTU1MDEzOToxMjAzNjM0MDQ2OTQyMzM4MjAZD"
 
 
-def test_field_report_100_a_group_of_metas_is_passed_on_as_it_is(api: Api) -> None:
-    answer = send(api, AT_META, GROUP, recipient_type="group")
+@pytest.mark.parametrize("written", [GROUP, f" {GROUP}\n"])
+def test_field_report_100_a_group_of_metas_is_passed_on_as_it_is(api: Api, written: str) -> None:
+    answer = send(api, AT_META, written, recipient_type="group")
 
     assert answer.status_code == 200, answer.text
     assert queued(api)["to"] == GROUP
-    assert answer.json()["contacts"][0]["input"] == GROUP
+    assert answer.json()["contacts"][0]["input"] == written
 
 
 @pytest.mark.parametrize("more", [{}, {"recipient_type": "individual"}])

@@ -94,6 +94,7 @@ class OutboundMessage(AsSent):
             return value
         sender = sender_of(info)
         if info.data.get("recipient_type") == "group":
+            value = value.strip()
             if CHAT_ID.fullmatch(value):
                 return f"{value}@{GROUP}"
             if GROUP_OF_Z_API.fullmatch(value):
