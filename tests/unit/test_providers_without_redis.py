@@ -187,3 +187,37 @@ def test_a_menu_goes_to_meta_without_what_a_client_with_fixed_fields_left_empty(
     send(provider_of_meta(meta, MemoryIds()), {**TO, "type": "interactive", "interactive": menu})
 
     assert meta.bodies[0]["interactive"] == sent
+
+
+CARD = {"name": {"formatted_name": "Ana", "last_name": "Silva"}, "phones": [{"phone": "+5511999990000"}]}
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ({"type": "text", "text": {"body": "oi", "preview_url": None}, "context": {"message_id": ""}},
+         {"type": "text", "text": {"body": "oi"}}),
+        ({"type": "text", "text": {"body": "oi"}, "context": {"message_id": "wamid.HBg"}, "image": None},
+         {"type": "text", "text": {"body": "oi"}, "context": {"message_id": "wamid.HBg"}}),
+        ({"type": "location", "location": {"latitude": 0, "longitude": -46.6, "name": None, "address": ""}},
+         {"type": "location", "location": {"latitude": 0, "longitude": -46.6}}),
+        ({"type": "contacts", "contacts": [{**CARD, "org": None, "birthday": "", "emails": [{"email": ""}]}]},
+         {"type": "contacts", "contacts": [CARD]}),
+        ({"type": "reaction", "reaction": {"message_id": "wamid.HBg", "emoji": ""}},
+         {"type": "reaction", "reaction": {"message_id": "wamid.HBg", "emoji": ""}}),
+        ({"type": "interactive", "interactive": {"type": "location_request_message", "header": None, "footer": {},
+          "body": {"text": "b"}, "action": {"name": "send_location"}}},
+         {"type": "interactive", "interactive": {"type": "location_request_message", "body": {"text": "b"},
+          "action": {"name": "send_location"}}}),
+    ],
+    ids=["text", "quote", "location", "card", "reaction that is taken back", "other menu"],
+)  # fmt: skip
+def test_a_message_goes_to_meta_without_what_a_client_with_fixed_fields_left_empty(
+    message: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    meta = Meta()
+
+    send(provider_of_meta(meta, MemoryIds()), {**TO, **message})
+
+    head = {*TO, "messaging_product", "recipient_type"}
+    assert {name: part for name, part in meta.bodies[0].items() if name not in head} == sent

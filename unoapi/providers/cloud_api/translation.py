@@ -27,6 +27,7 @@ ABOUT = {
 """Where a message names another one."""
 WRITTEN = ("messages", ECHOES)
 """The lists of what somebody wrote."""
+BLANK: tuple[Any, ...] = (None, "", {}, [])
 PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id", "phone_number"})
 """Where a callback names a person's phone."""
 
@@ -53,20 +54,26 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
 
 
 def without_blanks(message: dict[str, Any]) -> dict[str, Any]:
-    """A message whose template or menu, if it has one, has nothing that its client left empty: Meta would refuse it."""
+    """A message without what its client left empty: Meta would refuse it, and phones take it for what is not there."""
+    sent = {name: part for name, part in message.items() if part is not None}
     match message:
         case {"type": "template", "template": template}:
-            return {**message, "template": _said(template)}
+            sent["template"] = _said(template)
         case {"type": "interactive", "interactive": {"type": "button" | "list" | "cta_url"} as menu}:
-            return {**message, "interactive": _filled(menu)}
-    return message
+            sent["interactive"] = _filled(menu)
+        case {"type": "interactive", "interactive": {**other}}:  # within which an empty text may be a value of its form
+            sent["interactive"] = {name: part for name, part in other.items() if part not in BLANK}
+        case {"type": "contacts" | "location" | "text" as kind}:
+            sent[kind] = _filled(message[kind])
+    return sent
 
 
 def _filled(part: Any) -> Any:
-    """A part without what is null or an empty text, at every depth."""
+    """A part without what is null or empty, or only holds such, at every depth."""
     if isinstance(part, dict):
-        return {name: _filled(held) for name, held in part.items() if held is not None and held != ""}
-    return [_filled(item) for item in part] if isinstance(part, list) else part
+        filled = {name: _filled(held) for name, held in part.items()}
+        return {name: held for name, held in filled.items() if held not in BLANK}
+    return [held for item in part if (held := _filled(item)) not in BLANK] if isinstance(part, list) else part
 
 
 def _said(part: dict[str, Any]) -> dict[str, Any]:
