@@ -572,3 +572,18 @@ def test_who_asks_for_a_connection_before_the_last_one_has_ended_gets_it(
     assert stage.methods == methods
     assert stage.leases.suspended([PHONE]) == set()
     assert stage.published.states == []
+
+
+def test_a_session_whose_proxy_is_refused_says_so_and_uses_up_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "PAUSES_S", (0,))
+    stage = Stage(tmp_path)
+    stage.tick(2)
+
+    for _ in range(3):
+        stage.end(Exit.PROXY)
+
+    assert len(stage.processes) == 4
+    assert set(stage.published.states) == {"disconnected"}
+    assert "proxyUrl" in stage.published.reasons[0]

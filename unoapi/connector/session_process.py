@@ -52,6 +52,7 @@ STATES = {
     Exit.STOPPED: "stopped",
     Exit.NETWORK: "disconnected",
     Exit.REFUSED: "disconnected",
+    Exit.PROXY: "disconnected",
     Exit.LOGGED_OUT: "logged_out",
     Exit.REPLACED: "replaced",
     Exit.BANNED: "banned",
@@ -309,7 +310,7 @@ def main(arguments: list[str]) -> int:
         proxy = proxy_of(options, uno)
     except NotSent as error:
         log.error("proxy_refused", phone=phone, error=f"{error}", hint="correct proxyUrl of the session")
-        return Exit.REFUSED
+        return Exit.PROXY
     login = login_of(method, pair_phone or phone, options, proxy=proxy, history_days=uno.settings.history_max_age_days)
     code = make_runner(uno, phone, login).run()
     uno.close()

@@ -54,6 +54,12 @@ MIN_RECONNECT_S = 60.0
 """No session is connected anew more often, whatever `autoRestartMs` says."""
 FINAL = frozenset({Exit.LOGGED_OUT, Exit.REPLACED, Exit.NOT_SCANNED, Exit.LINK_FAILED, Exit.CONFLICT})
 """After these only a person, or a command, starts the session again."""
+UNPUBLISHED = {
+    int(Exit.NETWORK): None,
+    int(Exit.REFUSED): None,
+    int(Exit.PROXY): ("disconnected", "its proxyUrl may not be called, or is not found: correct it"),
+}
+"""What is said of an end that its process may not have reported; nothing of those that it has. Else it crashed."""
 OUTDATED_S = 3600.0
 """So often a refused version of the library is tried again; a new one comes with a new connector: it starts at once."""
 
@@ -400,8 +406,9 @@ class Supervisor:
         log.warning(
             "session_process_ended", phone=process.phone, code=code, lived_s=round(lived_s, 1), restart_in_s=pause_s
         )
-        if code not in (Exit.NETWORK, Exit.REFUSED):
-            self._add_state(process, "crashed", f"the session's process ended with {code}; it starts again")
+        crashed = ("crashed", f"the session's process ended with {code}; it starts again")
+        if state := UNPUBLISHED.get(code, crashed):
+            self._add_state(process, *state)
 
     def _pause(self, process: SessionProcess, code: int, folder: SessionFolder) -> None:
         """Start the session again when WhatsApp's ban is over, or when another version may be there."""

@@ -30,6 +30,7 @@ class Exit(IntEnum):
     STOPPED = 0
     NETWORK = 10  # WhatsApp was not reached: started again after a pause
     REFUSED = 11  # WhatsApp was reached and the connection failed: counts as an attempt
+    PROXY = 12  # its proxy may not be called, or is not found: started again after a pause
     LOGGED_OUT = 20
     REPLACED = 21
     BANNED = 22
