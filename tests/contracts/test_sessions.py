@@ -138,6 +138,19 @@ def test_many_are_read_now_though_one_was_read_a_moment_ago(sessions: RedisSessi
     assert sessions.find_all([PHONE])[PHONE].provider == "whatsmeow"
 
 
+def test_only_the_operator_takes_a_number_from_meta_that_the_environment_put_there(redis_client: RedisClient) -> None:
+    sessions = RedisSessions(redis_client, environment_config(None, options={"connectionType": "forward"}))
+    sessions.save(PHONE, {"label": "shop"})
+    to_phone = {"connectionType": "qrcode"}
+
+    with pytest.raises(RequestError, match="Permission denied"):
+        change(PHONE, to_phone, sessions=sessions, by_operator=False)
+    assert sessions.find(PHONE).provider == "forwarder"
+    change(PHONE, {"connectionType": "forward", "label": "x"}, sessions=sessions, by_operator=False)
+    change(PHONE, to_phone, sessions=sessions, by_operator=True)
+    assert sessions.find_all([PHONE])[PHONE].provider == "whatsmeow"
+
+
 def test_while_redis_is_away_those_that_were_seen_lately_are_among_many(
     sessions: RedisSessions, redis_client: RedisClient
 ) -> None:

@@ -123,7 +123,9 @@ def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operato
         _ensure_known(wanted, stored)
         _check_secrets(wanted, stored)
         _check_token(stored, wanted, by_operator=by_operator)
-        config = merge(stored, wanted if by_operator else _own_options(stored, wanted))
+        if not by_operator:
+            wanted = _own_options({**stored, "connectionType": sessions.find(phone).connection_type}, wanted)
+        config = merge(stored, wanted)
         _remember_secrets(stored, config, until_s=round(time.time()) + overlap_s if overlap_s else 0)
         try:
             sessions.save(phone, config)
