@@ -192,15 +192,16 @@ def test_a_token_that_is_new_opens_its_session_at_once_whoever_wrote_it(
     assert phones(directory.opened_by("after")) == [PHONE]
 
 
+@pytest.mark.parametrize("recorded", ["online", "connecting"])
 @pytest.mark.parametrize(
-    ("leased", "age_s", "status"),
-    [(True, 86_400, "online"), (False, 60, "online"), (False, 180, "offline"), (False, None, "online")],
+    ("leased", "age_s", "is_left"),
+    [(True, 86_400, False), (False, 60, False), (False, 180, True), (False, None, False)],
 )
-def test_a_phone_is_online_no_longer_than_a_connector_runs_it(
-    redis_client: RedisClient, raw_redis: redis.Redis, *, leased: bool, age_s: int | None, status: str
+def test_a_phone_is_connected_no_longer_than_a_connector_runs_it(
+    redis_client: RedisClient, raw_redis: redis.Redis, *, leased: bool, age_s: int | None, is_left: bool, recorded: str
 ) -> None:
-    raw_redis.set(status_key(PHONE), "online")
-    raw_redis.set(status_key(OTHER), "connecting")
+    raw_redis.set(status_key(PHONE), recorded)
+    raw_redis.set(status_key(OTHER), "standby")
     if age_s is not None:  # else it was not recorded by a connector
         raw_redis.hset(connection_key(PHONE), "at", now_ms() - age_s * 1000)
     if leased:
@@ -208,4 +209,4 @@ def test_a_phone_is_online_no_longer_than_a_connector_runs_it(
 
     statuses = RedisWorld(redis_client).directory().statuses([PHONE, OTHER, "5511000000000"])
 
-    assert statuses == {PHONE: status, OTHER: "connecting"}
+    assert statuses == {PHONE: "offline" if is_left else recorded, OTHER: "standby"}

@@ -26,6 +26,8 @@ RELOAD_S = 10.0
 """All are read again after so long, also when none was changed by us: somebody may write into Redis by hand."""
 COUNTED_S = 30.0
 """A count for Prometheus may be so old."""
+RUNNING = frozenset({"online", "connecting"})
+"""The statuses of a number that a connector runs."""
 MAX_NODE_CHARS = 64
 """No id is longer. Callers name ids in bodies of callbacks, too: what is cached of them must not fill the memory."""
 MISSED_S, LONGEST_PAUSE_S = 0.05, 1.0
@@ -126,7 +128,8 @@ class RedisSessionDirectory:
     def statuses(self, phones: Sequence[str]) -> dict[str, str]:
         """The statuses that the connectors recorded; phones without one are left out. Never raises.
 
-        A phone that was online, and that no connector runs any more, is offline: nobody could record its end.
+        A phone that was online or connecting, and that no connector runs any more, is offline: nobody could record
+        its end.
         """
         if not phones:
             return {}
@@ -134,7 +137,7 @@ class RedisSessionDirectory:
             recorded, leases = self._redis.call(("MGET", *map(status_key, phones)), ("MGET", *map(lease_key, phones)))
             statuses = {phone: str(status) for phone, status in zip(phones, recorded, strict=True) if status}
             leased = {phone for phone, owner in zip(phones, leases, strict=True) if owner}
-            orphans = [phone for phone, status in statuses.items() if status == "online" and phone not in leased]
+            orphans = [phone for phone, status in statuses.items() if status in RUNNING and phone not in leased]
             times = self._redis.call(*(("HGET", connection_key(phone), "at") for phone in orphans)) if orphans else ()
         except StoreUnavailable:
             return {}
