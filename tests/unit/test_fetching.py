@@ -22,7 +22,7 @@ from unoapi.errors import (
 )
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
-from unoapi.models.file_types import known_type, type_of_content, why_not
+from unoapi.models.file_types import declared_type, known_type, type_of_content, why_not
 from unoapi.models.jobs import FetchFiles, PrepareVoice, SendMessage, now_ms
 from unoapi.models.media import ID_PREFIX, MediaFile
 from unoapi.services.bulkhead import Bulkhead
@@ -61,6 +61,8 @@ class Files:
             raise self.error
         target.write(self.data)
         return Fetched(self.mime_type, self.filename)
+
+    fetch_beginning = fetch
 
 
 class Index:
@@ -463,6 +465,9 @@ def test_field_report_45_a_table_that_a_program_wrote_as_a_page_is_a_file(mime_t
     assert why_not("document", TABLE, served=f"{mime_type}; charset=utf-8", name=name) == ""
     assert known_type(TABLE, served=mime_type, name="export") == mime_type
     assert known_type(TABLE, served="", name=name) == mime_type
+    older = mime_type.replace("vnd.ms-excel", "x-msexcel").replace("/msword", "/x-msword")
+    assert why_not("document", TABLE, served=older, name=name) == ""
+    assert known_type(TABLE, served=older, name="export") == declared_type(older, TABLE, name="") == mime_type
     for served in ("text/html", "application/octet-stream", "application/pdf", ""):
         assert "page" in why_not("document", TABLE, served=served, name=name)
     assert "page" in why_not("document", TABLE, served="application/pdf", name="a.pdf")

@@ -18,6 +18,9 @@ USUAL = {
     "audio/m4a": "audio/mp4", "audio/x-m4a": "audio/mp4", "audio/x-aac": "audio/aac", "audio/amr-nb": "audio/amr",
     "audio/wave": "audio/wav", "audio/x-wav": "audio/wav", "video/x-m4v": "video/mp4",
     "application/x-pdf": "application/pdf", "application/csv": "text/csv",
+    **dict.fromkeys(("application/excel", "application/msexcel", "application/x-excel", "application/x-msexcel",
+                     "application/xls", "application/x-xls"), "application/vnd.ms-excel"),
+    "application/x-msword": "application/msword", "application/doc": "application/msword",
 }  # fmt: skip
 """Types under other names: Meta takes none of them, and phones show nothing of what is announced so."""
 ZIP, OLE, PAGE, SVG = "application/zip", "application/x-ole-storage", "text/html", "image/svg+xml"
@@ -189,6 +192,7 @@ def why_not(kind: str, head: bytes, *, served: str, name: str) -> str:
     if not head:
         return "the file is empty"
     served = served.partition(";")[0].strip().lower()
+    served = USUAL.get(served, served)
     content, found = type_of_content(head), known_type(head, served=served, name=name)
     if served == "text/plain" and not content and _is_words(head) and (kind != "document" or type_of(name) in SIGNED):
         return "there are words in the place of the file"
