@@ -127,6 +127,22 @@ def test_field_report_86_a_test_shows_what_a_receiver_says(status: int, body: by
     assert diagnose(Answer(status, beginning=body), secret="Bearer top-secret").said == said
 
 
+@pytest.mark.parametrize(
+    ("secret", "body"),
+    [
+        ("Bearer ab/cd+ef==", rb'{"authorization":"Bearer ab\/cd+ef=="}'),
+        ('Bearer ab"cd', rb'{"authorization":"Bearer ab\"cd"}'),
+        ("Bearer " + "eyJ" * 500, (b'{"authorization":"Bearer ' + b"eyJ" * 500)[:1024]),
+    ],
+    ids=["PHP", "JSON", "longer than what is read"],
+)
+def test_a_receiver_that_repeats_the_token_in_its_way_does_not_show_it(secret: str, body: bytes) -> None:
+    said = diagnose(Answer(200, beginning=body), secret=secret).said
+
+    assert said.startswith('{"authorization":"')
+    assert not any(part in said for part in ("ab", "cd", "eyJ"))
+
+
 def test_the_event_of_a_test_has_what_receivers_insist_on_and_no_message() -> None:
     sender = WebhookRecorder(Answer(200))
 

@@ -61,6 +61,8 @@ WANTS_TLS = (
 """How nginx, programs in Go, and Apache answer http on a port for https."""
 LOGINS = ("login", "signin", "sign_in", "sign-in", "oauth", "/sso", "/auth")
 MAX_SAID_CHARS = 300
+MOST_SHOWN_OF_SECRET = 8
+"""Of its beginning, which may be a scheme: `Bearer `."""
 
 
 @dataclass(frozen=True)
@@ -161,5 +163,13 @@ def _said(answer: Answer, secret: str) -> str:
     """What the receiver says, in a line: no page, which says less than its status. In a 2xx it may be an error, too."""
     words = "" if answer.is_page else answer.beginning.decode(errors="replace")
     for part in filter(None, (secret, secret.rpartition(" ")[2])):
-        words = words.replace(part, "***")
+        for written in (part, part.replace("/", "\\/"), json.dumps(part)[1:-1]):
+            words = _hidden(words, written)
     return " ".join("".join(char if char.isprintable() else " " for char in words[:MAX_SAID_CHARS]).split())
+
+
+def _hidden(words: str, secret: str) -> str:
+    """Words without a secret; what was read of an answer may end within it."""
+    words = words.replace(secret, "***")
+    cut = next((size for size in range(len(secret), MOST_SHOWN_OF_SECRET, -1) if words.endswith(secret[:size])), 0)
+    return f"{words[:-cut]}***" if cut else words
