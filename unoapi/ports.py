@@ -914,6 +914,9 @@ class FileDownloader(Protocol):
     def fetch(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> FetchedFile:
         """Write the file to `target`. Raises FetchFailed."""
 
+    def fetch_beginning(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> FetchedFile:
+        """Write the first bytes of the file to `target`, `limit` at most. Raises FetchFailed."""
+
 
 class VoiceService(Protocol):
     """Services that write down what is said, and say what is written.

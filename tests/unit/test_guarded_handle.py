@@ -2,13 +2,15 @@
 
 import gzip
 import io
+import socket
+import time
 import tracemalloc
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
 
-from tests.support.raw_http_server import LOOPBACK, OK, Listen, Receiver, answer_with, mute, send
+from tests.support.raw_http_server import LOOPBACK, OK, Listen, Receiver, Reply, answer_with, mute, send
 from unoapi.errors import FetchFailed, FileRefused, NotSent, Unanswered, UnoError
 from unoapi.http.address_guard import AddressGuard
 from unoapi.http.api_client import ApiClient
@@ -311,6 +313,42 @@ def test_the_link_of_a_shared_file_is_followed_to_its_end(listen: Listen, *, hop
         Downloader(LOOPBACK).fetch(addresses[-1], target, limit=1000, timeout_ms=5000)
 
     assert target.getvalue() == (PDF if follows else b"")
+
+
+def test_redirects_have_the_time_of_one_file(listen: Listen) -> None:
+    def later(answer: bytes) -> Reply:
+        def reply(connection: socket.socket) -> None:
+            time.sleep(0.2)
+            connection.sendall(answer)
+
+        return reply
+
+    addresses = [listen(answer_with(200, body=PDF)).url]
+    for _ in range(5):
+        addresses.append(listen(later(answer_with(302, f"Location: {addresses[-1]}"))).url)
+
+    begun = time.monotonic()
+    error = download(addresses[-1], timeout_ms=500)
+
+    assert "did not answer within" in error
+    assert time.monotonic() - begun < 0.9
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answer_with(200, body=PDF + bytes(3_000_000)),
+        answer_with(200, "Content-Encoding: gzip", body=gzip.compress(PDF + bytes(3_000_000), mtime=0)),
+        answer_with(200, body=PDF),
+    ],
+    ids=["long", "packed", "short"],
+)
+def test_of_a_page_the_beginning_can_be_had_whatever_its_size(listen: Listen, answer: bytes) -> None:
+    address, target = listen(answer_with(302, f"Location: {listen(answer).url}")).url, io.BytesIO()
+
+    Downloader(LOOPBACK).fetch_beginning(address, target, limit=1000, timeout_ms=5000)
+
+    assert target.getvalue() == (PDF if answer.endswith(PDF) else (PDF + bytes(1000))[:1000])
 
 
 def test_an_encoding_is_known_by_a_first_piece_of_one_byte() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from werkzeug.http import parse_options_header
 from unoapi.errors import FetchFailed, FileRefused, NotSent
 from unoapi.http.failures import BAD_ADDRESS
 from unoapi.http.guarded_handle import REDIRECTS, STOP, GuardedHandle
+from unoapi.models.attempts import SILENT
 from unoapi.models.media import web_address
 
 if TYPE_CHECKING:
@@ -94,11 +96,19 @@ class _Body:
                 piece = self._unpacking.decompress(chunk, self._limit - self.size + 1)
             except zlib.error:
                 return STOP
+        self._target.write(piece[: self._limit - self.size])
         self.size += len(piece)
-        if self.size > self._limit:
-            return STOP
-        self._target.write(piece)
-        return len(chunk)
+        return STOP if self.size > self._limit else len(chunk)
+
+    @property
+    def longest(self) -> int:
+        """The size, as a server says it, of a file that is begun at all, in bytes; 0: any."""
+        return self._limit
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether what came is all that is wanted, though more was on its way."""
+        return False
 
     @property
     def breaks_off(self) -> bool:
@@ -106,8 +116,20 @@ class _Body:
         return self._unpacking is not None and not self._unpacking.eof
 
 
+class _Beginning(_Body):
+    """The first bytes of a body: the rest is not fetched."""
+
+    @property
+    def longest(self) -> int:
+        return 0
+
+    @property
+    def is_enough(self) -> bool:
+        return self.size > self._limit
+
+
 class Downloader:
-    """Fetches files. Each address on the way is checked; redirects are followed at most five times.
+    """Fetches files. Each address on the way is checked; redirects are followed at most five times, in the same time.
 
     `share` is entered with each address before it is asked; it may raise Postponed. Through a `proxy` the guard checks
     the address of that, unless it is a `trusted_proxy`: the operator's.
@@ -131,14 +153,33 @@ class Downloader:
 
         `headers` go to the first address only.
         """
-        address = _as_browsers_write(url)
+        return self._follow(url, target, _Body, limit=limit, timeout_ms=timeout_ms, headers=headers)
+
+    def fetch_beginning(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> Fetched:
+        """Write the first bytes of a file to `target`, `limit` at most, whatever its size. Raises as `fetch` does."""
+        return self._follow(url, target, _Beginning, limit=limit, timeout_ms=timeout_ms)
+
+    def _follow(  # noqa: PLR0913 (what both take, and how much of a body is wanted)
+        self,
+        url: str,
+        target: BinaryIO,
+        wanted: type[_Body],
+        *,
+        limit: int,
+        timeout_ms: int,
+        headers: Headers = (),
+    ) -> Fetched:
+        address, deadline = _as_browsers_write(url), time.monotonic() + timeout_ms / 1000
         for hop in range(MAX_HOPS + 1):
+            left_ms = round((deadline - time.monotonic()) * 1000) if hop else timeout_ms
+            if left_ms <= 0:
+                raise FetchFailed(f"the file could not be fetched: {SILENT} {timeout_ms} ms")
             target.seek(0)
             target.truncate()
+            is_archive = address.partition("?")[0].lower().endswith(ARCHIVES)
+            body = wanted(target, limit=limit, is_archive=is_archive)
             with self._share(address):
-                answer = self._once(
-                    address, target, limit=limit, timeout_ms=timeout_ms, headers=headers if hop == 0 else ()
-                )
+                answer = self._once(address, body, limit=limit, timeout_ms=left_ms, headers=() if hop else headers)
             if answer.status == OK:
                 mime_type = answer.mime_type.partition(";")[0].strip().lower()
                 return Fetched(mime_type=mime_type, size=answer.size, filename=answer.filename)
@@ -147,8 +188,7 @@ class Downloader:
             address = _as_browsers_write(urljoin(address, answer.location))
         raise FileRefused(f"the file's server redirects more than {MAX_HOPS} times")
 
-    def _once(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int, headers: Headers) -> _Answer:
-        body = _Body(target, limit=limit, is_archive=url.partition("?")[0].lower().endswith(ARCHIVES))
+    def _once(self, url: str, body: _Body, *, limit: int, timeout_ms: int, headers: Headers) -> _Answer:
         with closing(GuardedHandle(self._guard)) as handle:
             try:
                 curl = handle.prepare(url, headers=headers, timeout_ms=timeout_ms, on_body=body.take)
@@ -156,15 +196,17 @@ class Downloader:
                     handle.go_through(self._proxy, trusted=self._trusted_proxy)
             except NotSent as error:
                 raise FileRefused(f"the file could not be fetched: {error}") from None
-            curl.setopt(pycurl.MAXFILESIZE_LARGE, limit)  # one that says its size is not even begun
+            curl.setopt(pycurl.MAXFILESIZE_LARGE, body.longest)  # a larger one that says its size is not even begun
             curl.setopt(pycurl.HEADERFUNCTION, body.note)
             failure = handle.perform()
-            if body.size > limit or (failure is not None and failure.step == "size"):
+            if body.is_enough:
+                failure = None
+            elif body.size > limit or (failure is not None and failure.step == "size"):
                 raise FileRefused(f"the file is larger than {limit} bytes")
             if failure is not None:
                 kind = FileRefused if failure.step in ("guard", "address") else FetchFailed
                 raise kind(f"the file could not be fetched: {failure.error}")
-            if handle.status == OK and body.breaks_off:
+            if handle.status == OK and body.breaks_off and not body.is_enough:
                 raise FetchFailed("the file could not be fetched: its encoding breaks off")
             location = curl.getinfo(pycurl.REDIRECT_URL) or ""
             return _Answer(

@@ -50,8 +50,8 @@ PREPARED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "
 """The fields that are added to a message's object, for phones only."""
 MAX_FILES = 1
 """Of a message: a phone shows no more of one. A template may name thousands, each with a server that takes its time."""
-PAGE_BYTES, READ_BYTES, PAGE_MS = 10 * 1024 * 1024, 2 * 1024 * 1024, 8_000
-"""Of a page so much is fetched at most, and its begin read; a picture of it may be as large as that."""
+PAGE_BYTES, PAGE_MS = 2 * 1024 * 1024, 8_000
+"""So much of a page's beginning is read, and so large may its picture be."""
 LINK = re.compile(r"https?://[^\s<>\"']{1,2000}", re.IGNORECASE)
 AFTER_LINK = ".,;:!?*_~\u2026\u3002\uff0c\u3001\uff01\uff1f\u201d\u2019\u00bb\u200b\u200e\u200f\u2060\ufeff"
 """What ends a sentence, or a quotation, and no address."""
@@ -216,16 +216,15 @@ def preview_of(text: str, folder: Path, *, downloader: FileDownloader, tools: Me
     page, picture = folder / "page", folder / "picture"
     try:
         with page.open("wb") as file:
-            downloader.fetch(link, file, limit=PAGE_BYTES, timeout_ms=PAGE_MS)
-        with page.open("rb") as file:
-            preview, address = tools.page(link, file.read(READ_BYTES))
+            downloader.fetch_beginning(link, file, limit=PAGE_BYTES, timeout_ms=PAGE_MS)
+        preview, address = tools.page(link, page.read_bytes())
     except FetchFailed:
         return {"url": link}
     shown = {"url": link, "title": preview.title, "description": preview.description}
     if address:
         try:
             with picture.open("wb") as file:
-                downloader.fetch(address, file, limit=READ_BYTES, timeout_ms=PAGE_MS)
+                downloader.fetch(address, file, limit=PAGE_BYTES, timeout_ms=PAGE_MS)
             shown["thumbnail"] = tools.picture(picture).thumbnail
         except (FetchFailed, ConversionFailed):
             pass  # the words alone
