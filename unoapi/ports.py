@@ -377,7 +377,10 @@ class Connections(Protocol):
         """The status word; `disconnected` when none is known. Raises StoreUnavailable."""
 
     def details(self, phone: str) -> dict[str, Any]:
-        """The status and what is shown beside it, such as a QR code. Raises StoreUnavailable."""
+        """The status and what is shown beside it, such as a QR code; `left`: no connector runs the number any more.
+
+        Raises StoreUnavailable.
+        """
 
     def remember_key(  # noqa: PLR0913 (the fields of a key)
         self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""

@@ -64,7 +64,7 @@ def connections(world: World) -> AnyConnections:
 
 def test_a_phone_without_a_status_is_disconnected(connections: AnyConnections) -> None:
     assert connections.status(PHONE) == "disconnected"
-    assert connections.details(PHONE) == {"status": "disconnected", "at_ms": 0}
+    assert connections.details(PHONE) == {"status": "disconnected", "left": False}
 
 
 def test_the_newest_state_counts(connections: AnyConnections) -> None:
@@ -97,11 +97,22 @@ def test_a_code_is_beside_the_state_until_the_next_state(connections: AnyConnect
 
     details = connections.details(PHONE)
     assert details == {
-        "status": "connecting", "at_ms": 1002, "state": {"state": "qr"},
+        "status": "connecting", "left": True, "state": {"state": "qr"},
         "qr": {"code": "https://wa.me/x", "n": 2, "of": 6}, "pairing_code": {"code": "ABCD1234"},
     }  # fmt: skip
     connections.record(PHONE, ONLINE, at_ms=1003, seq=4)
-    assert connections.details(PHONE) == {"status": "online", "at_ms": 1003, "state": {"state": "connected"}}
+    assert connections.details(PHONE) == {"status": "online", "left": True, "state": {"state": "connected"}}
+
+
+def test_a_number_that_no_connector_runs_is_left_after_two_minutes(connections: AnyConnections) -> None:
+    def left(state: SessionState, *, ago_s: int, seq: int) -> bool:
+        connections.record(PHONE, state, at_ms=now_ms() - ago_s * 1000, seq=seq)
+        return bool(connections.details(PHONE)["left"])
+
+    assert left(ONLINE, ago_s=180, seq=1)
+    assert left(SessionState(state="qr"), ago_s=170, seq=2)
+    assert not left(OFFLINE, ago_s=160, seq=3)
+    assert not left(ONLINE, ago_s=60, seq=4)
 
 
 def test_the_key_of_a_message_is_saved(connections: AnyConnections) -> None:

@@ -51,6 +51,7 @@ from unoapi.services.send_order import OwnTurn, SendTurns
 from unoapi.stores.activity import SPANS
 from unoapi.stores.alerts import EARLY_MS, GATHER_MS, GRACE_MS, MAX_GROUPS, OVERFLOW
 from unoapi.stores.campaigns import LEFT_ALONE_MS
+from unoapi.stores.connections import is_left
 from unoapi.stores.request_bin import MAX_BODY_CHARS, MAX_REQUESTS
 from unoapi.stores.send_order import LOST_AFTER_US
 
@@ -860,7 +861,8 @@ class MemoryConnections:
 
     def details(self, phone: str) -> dict[str, Any]:
         at_ms, _, shown = self._changes.get(phone, (0, 0, {}))
-        return {"status": self.status(phone), "at_ms": at_ms, **shown}
+        status = self.status(phone)
+        return {"status": status, "left": is_left(status, leased=phone in self.leased, at_ms=at_ms), **shown}
 
     def remember_key(
         self, phone: str, message_id: str, *, chat: str, participant: str = "", from_me: bool = False, theirs: str = ""

@@ -17,6 +17,8 @@ CHANNEL = "unoapi-broadcast"
 """The channel for front ends: `{"phone", "type", "content"}`."""
 GAP_MS = 120_000
 """A connection that is gone for less, as in a restart, counts as there."""
+RUNNING = frozenset({"online", "connecting"})
+"""The statuses of a number that a connector runs."""
 DAY_S = 86_400
 RING_MS = 10_000
 """Further calls of one caller within this time count as the same call."""
@@ -67,9 +69,12 @@ class RedisConnections:
 
     def details(self, phone: str) -> dict[str, Any]:
         """The newest state, QR code and pairing code, as far as they are known. Raises StoreUnavailable."""
-        status, fields = self._redis.call(("GET", status_key(phone)), ("HGETALL", connection_key(phone)))
+        status, fields, leased = self._redis.call(
+            ("GET", status_key(phone)), ("HGETALL", connection_key(phone)), ("EXISTS", lease_key(phone))
+        )
         saved = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
-        details: dict[str, Any] = {"status": str(status or "disconnected"), "at_ms": int(saved.get("at", 0))}
+        left = is_left(status, leased=bool(leased), at_ms=int(saved.get("at", 0)))
+        details: dict[str, Any] = {"status": str(status or "disconnected"), "left": left}
         for name in ("state", "qr", "pairing_code"):
             if name in saved:
                 details[name] = json.loads(saved[name])
@@ -152,9 +157,9 @@ def _address(short: str) -> str:
     return f"{short}{PERSON}" if short and "@" not in short else short
 
 
-def is_left(at_ms: int) -> bool:
-    """Whether a number without a lease that was connected since then is gone. 0: no connector recorded it."""
-    return 0 < at_ms < now_ms() - GAP_MS
+def is_left(status: str | None, *, leased: bool, at_ms: int) -> bool:
+    """Whether a number has a status that no connector can end any more. `at_ms`: since when; 0: none recorded it."""
+    return status in RUNNING and not leased and 0 < at_ms < now_ms() - GAP_MS
 
 
 def lease_key(phone: str) -> str:

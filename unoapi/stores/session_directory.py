@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from unoapi.errors import StoreUnavailable
-from unoapi.stores.connections import connection_key, is_left, lease_key, status_key
+from unoapi.stores.connections import RUNNING, connection_key, is_left, lease_key, status_key
 from unoapi.stores.session_index import ALL, node_key, reindex_commands
 from unoapi.stores.sessions import AT_ONCE, MAX_CACHED
 
@@ -26,8 +26,6 @@ RELOAD_S = 10.0
 """All are read again after so long, also when none was changed by us: somebody may write into Redis by hand."""
 COUNTED_S = 30.0
 """A count for Prometheus may be so old."""
-RUNNING = frozenset({"online", "connecting"})
-"""The statuses of a number that a connector runs."""
 MAX_NODE_CHARS = 64
 """No id is longer. Callers name ids in bodies of callbacks, too: what is cached of them must not fill the memory."""
 MISSED_S, LONGEST_PAUSE_S = 0.05, 1.0
@@ -141,7 +139,11 @@ class RedisSessionDirectory:
             times = self._redis.call(*(("HGET", connection_key(phone), "at") for phone in orphans)) if orphans else ()
         except StoreUnavailable:
             return {}
-        left = {phone for phone, at_ms in zip(orphans, times, strict=True) if is_left(int(at_ms or 0))}
+        left = {
+            phone
+            for phone, at_ms in zip(orphans, times, strict=True)
+            if is_left(statuses[phone], leased=False, at_ms=int(at_ms or 0))
+        }
         return {phone: "offline" if phone in left else status for phone, status in statuses.items()}
 
     def count_phones(self) -> dict[str, int]:

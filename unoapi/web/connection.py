@@ -63,8 +63,8 @@ def state_of(phone: str) -> dict[str, Any]:
     details = uno.connections.details(phone)
     session = uno.sessions.find(phone)
     settings = session.model_dump(by_alias=True, mode="json")
-    if details["status"] == "online" and details["at_ms"] and not uno.connections.is_served(phone):
-        details |= {"status": "offline", "state": {"state": "disconnected", "reason": ORPHANED}}
+    if details["left"]:
+        details = {"status": "offline", "state": {"state": "disconnected", "reason": ORPHANED}}
     status = status_of(session, details["status"])
     connection = {} if session.provider in CONNECTED_ELSEWHERE else details.get("state") or {}
     if connection.get("state") == "restricted" and connection.get("until", 0) < time.time():
