@@ -88,8 +88,9 @@ class Receiver:
         with suppress(OSError), ExitStack() as ending:
             ending.callback(self.client_left.set)
             if self._tls:
-                connection = self._tls.wrap_socket(connection, server_side=True)
+                connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
                 self._open.append(connection)
+                self._shake_hands(connection)
             while connection.fileno() != -1 and (request := self._read(connection, number)):
                 self.requests.append(request)
                 reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
@@ -97,6 +98,15 @@ class Receiver:
                     connection.sendall(reply)
                 else:
                     reply(connection)
+
+    def _shake_hands(self, connection: ssl.SSLSocket) -> None:
+        try:
+            connection.do_handshake()
+        except ssl.SSLError:
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):  # what is left unread at the end would take away the reason that was told
+                pass
+            raise
 
     def _read(self, connection: socket.socket, number: int) -> Received | None:
         raw, wanted = b"", 1
