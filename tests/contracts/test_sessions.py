@@ -413,6 +413,18 @@ def test_a_configuration_that_stays_the_same_is_parsed_once(
     assert (first.reject_calls, changed.reject_calls) == ("", "no calls, please")
 
 
+@pytest.mark.parametrize("text", [True, 5, "x" * 3000])
+def test_an_older_name_with_what_is_not_valid_makes_no_number_unreadable(
+    sessions: RedisSessions, raw_redis: redis.Redis, text: object
+) -> None:
+    sessions.save(PHONE, CONFIG)
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps({**CONFIG, "rejectCallsWebhook": text}))
+
+    (session,) = sessions.many([PHONE])
+
+    assert session.message_calls_webhook == ""
+
+
 def test_what_the_node_version_stored_is_read(sessions: RedisSessions, raw_redis: redis.Redis) -> None:
     stored = {
         "provider": "baileys",

@@ -187,6 +187,21 @@ def test_what_is_not_named_stays() -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({}, "rang"),
+        ({"messageCallsWebhook": None}, "rang"),
+        ({"messageCallsWebhook": ""}, ""),
+        ({"messageCallsWebhook": "", "rejectCallsWebhook": "new"}, "new"),
+    ],
+)
+def test_an_option_that_is_emptied_is_so_whatever_its_older_name_said(change: dict[str, Any], text: str) -> None:
+    config = merge({"rejectCallsWebhook": "rang"}, change)
+
+    assert Environment().complete(PHONE, config).message_calls_webhook == text
+
+
+@pytest.mark.parametrize(
     "change", [{}, {"webhooks": []}, {"webhooks": None}, {"webhooks": [], "overrideWebhooks": True}]
 )
 def test_an_absent_or_empty_list_never_silences_a_session(change: dict[str, Any]) -> None:
@@ -403,3 +418,19 @@ def test_numbers_of_a_configuration_of_the_node_version_are_texts_where_texts_ar
 
     assert (session.label, session.webhooks[0].token.get_secret_value()) == ("7", "123456")
     assert session.webhooks[0].add_to_black_list_on_outgoing_message_with_ttl == -1
+
+
+def test_the_older_name_of_an_option_counts_before_the_environments() -> None:
+    environment = Environment(options={"messageCallsWebhook": "of all"})
+
+    texts = [
+        environment.complete(PHONE, config).message_calls_webhook
+        for config in ({"rejectCallsWebhook": "rang"}, {"rejectCallsWebhook": ""}, {"messageCallsWebhook": ""})
+    ]
+
+    assert texts == ["rang", "of all", ""]
+
+
+@pytest.mark.parametrize("older", [True, 5, ["rang"], {"body": "rang"}])
+def test_what_is_no_text_under_an_older_name_is_none(older: object) -> None:
+    assert Environment().complete(PHONE, {"rejectCallsWebhook": older}).message_calls_webhook == ""

@@ -138,14 +138,6 @@ class Options(_Stored):
     session_webhook: Annotated[WebUrl | None, EmptyIsAbsent] = None
     custom_message_characters: tuple[Annotated[str, Field(max_length=100)], ...] = Field(default=(), max_length=1000)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _older_name(cls, value: object) -> object:
-        """What the Node version called `messageCallsWebhook` before; it stores both."""
-        if not isinstance(value, dict) or value.get("messageCallsWebhook") or not value.get("rejectCallsWebhook"):
-            return value
-        return {**value, "messageCallsWebhook": value["rejectCallsWebhook"]}
-
     @field_validator("connection_type", mode="before")
     @classmethod
     def _no_type(cls, value: object) -> object:

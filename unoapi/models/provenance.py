@@ -39,6 +39,9 @@ EMPTY_IS_ABSENT = frozenset(
      "bulkDelay", "bulkHours", "bulkDays", "bulkTimezone", "server", "interactiveMode"}
 )  # fmt: skip
 """Options that a form leaves empty, and that an empty text is no value of."""
+OLDER_NAMES = {"rejectCallsWebhook": "messageCallsWebhook"}
+"""What the Node version called options before; it stores both names. A text under the older one counts where the newer
+one says nothing."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ class Environment:
             for key, value in config.items()
             if value is not None and key not in invalid and not (value == "" and key in EMPTY_IS_ABSENT)
         }
+        for older, newer in OLDER_NAMES.items():
+            if own.get(older) and isinstance(own[older], str) and not own.get(newer) and newer not in invalid:
+                own[newer] = own[older]
         stored = own.get("webhooks") or []  # an empty list never silences a session: it counts as absent
         if isinstance(stored, list):
             own["webhooks"] = [self._webhook(webhook, phone) for webhook in stored if not _goes_nowhere(webhook)]

@@ -17,7 +17,7 @@ from unoapi.errors import RequestError
 from unoapi.errors.validation import HEADER_VALUE, TOKEN, is_usable_secret, names_of, nearest, refused
 from unoapi.models.options import BusinessProfile, Forward
 from unoapi.models.phones import LOCAL_DIGITS
-from unoapi.models.provenance import NO_ADDRESSES
+from unoapi.models.provenance import NO_ADDRESSES, OLDER_NAMES
 from unoapi.models.session import (
     FORWARD,
     MAX_TIMEOUT_MS,
@@ -70,9 +70,8 @@ NODE_OPTIONS = frozenset(
      "baileysCountryCode", "coexistenceEnabled", "coexistenceWindowSeconds"}
 )  # fmt: skip
 """Names that the Node version reads and this one only keeps."""
-OLDER_NAMES = frozenset({"rejectCallsWebhook"})
-"""Names of the Node version that do the same as one of ours."""
-KNOWN = (*names_of(Session), OVERRIDE, *sorted(NODE_OPTIONS | NOT_CONFIGURATION | OLDER_NAMES), *sorted(TOKEN_NAMES))
+KEPT = NODE_OPTIONS | NOT_CONFIGURATION | OLDER_NAMES.keys()
+KNOWN = (*names_of(Session), OVERRIDE, *sorted(KEPT), *sorted(TOKEN_NAMES))
 """Where two names are equally near, the first one is meant."""
 WEBHOOK_NAMES = (*names_of(Webhook), "typebot", REPLACED)
 PARTS = {
@@ -400,9 +399,11 @@ def merge(stored: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
     Webhooks are merged by id: a named field wins, an unnamed one stays, a new id is added. With `overrideWebhooks` the
     new list replaces the old one, its elements still merged with stored ones of the same id. An absent or empty list
-    changes nothing: it never silences a session.
+    changes nothing: it never silences a session. Who names an option means it, whatever its older name says.
     """
-    merged = {**stored, **{key: value for key, value in change.items() if key not in NOT_CONFIGURATION}}
+    outlived = {older for older, newer in OLDER_NAMES.items() if change.get(newer) is not None}
+    kept = {key: value for key, value in stored.items() if key not in outlived}
+    merged = {**kept, **{key: value for key, value in change.items() if key not in NOT_CONFIGURATION}}
     new = change.get("webhooks") or []
     old = stored.get("webhooks") or []
     if not isinstance(new, list) or not all(_has_an_id(webhook) for webhook in (*new, *old)):
