@@ -354,7 +354,7 @@ PIX = {"payment_type": "br", "reference_id": "1", "total_amount": {"value": 100,
     [
         {"type": "order_details", "body": {"text": "x"}, "action": {"name": "review_and_pay", "parameters": PIX}},
         {"type": "order_status", "body": {"text": "x"}, "action": {"name": "review_order", "parameters": {"a": 1}}},
-        {"type": "hologram", "depth": 3, "action": None},
+        {"type": "hologram", "depth": 3, "action": {"angle": None, "words": ""}},
     ],
 )
 def test_a_kind_of_interactive_message_that_only_meta_knows_is_passed_on(

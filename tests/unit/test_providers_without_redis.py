@@ -209,8 +209,15 @@ CARD = {"name": {"formatted_name": "Ana", "last_name": "Silva"}, "phones": [{"ph
           "body": {"text": "b"}, "action": {"name": "send_location"}}},
          {"type": "interactive", "interactive": {"type": "location_request_message", "body": {"text": "b"},
           "action": {"name": "send_location"}}}),
+        ({"type": "text", "text": {"body": "oi"}, "template": {}, "contacts": [], "biz_opaque_callback_data": ""},
+         {"type": "text", "text": {"body": "oi"}}),
+        ({"type": "template", "template": {"name": "t", "language": {"code": "pt_BR", "policy": ""}, "components": [
+            {"type": "body", "parameters": [{"type": "text", "text": "a", "parameter_name": "", "image": {}},
+                                            {"type": "text", "text": "", "payload": ""}]}]}},
+         {"type": "template", "template": {"name": "t", "language": {"code": "pt_BR"}, "components": [
+            {"type": "body", "parameters": [{"type": "text", "text": "a"}, {"type": "text", "text": ""}]}]}}),
     ],
-    ids=["text", "quote", "location", "card", "reaction that is taken back", "other menu"],
+    ids=["text", "quote", "location", "card", "reaction that is taken back", "other menu", "other types", "template"],
 )  # fmt: skip
 def test_a_message_goes_to_meta_without_what_a_client_with_fixed_fields_left_empty(
     message: dict[str, Any], sent: dict[str, Any]

@@ -55,14 +55,17 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
 
 def without_blanks(message: dict[str, Any]) -> dict[str, Any]:
     """A message without what its client left empty: Meta would refuse it, and phones take it for what is not there."""
-    sent = {name: part for name, part in message.items() if part is not None}
+    sent = _without_blank(message)
     match message:
         case {"type": "template", "template": template}:
             sent["template"] = _said(template)
         case {"type": "interactive", "interactive": {"type": "button" | "list" | "cta_url"} as menu}:
             sent["interactive"] = _filled(menu)
-        case {"type": "interactive", "interactive": {**other}}:  # within which an empty text may be a value of its form
-            sent["interactive"] = {name: part for name, part in other.items() if part not in BLANK}
+        case {
+            "type": "interactive",
+            "interactive": dict() as other,
+        }:  # within which an empty text may be a value of its form
+            sent["interactive"] = _without_blank(other)
         case {"type": "contacts" | "location" | "text" as kind}:
             sent[kind] = _filled(message[kind])
     return sent
@@ -81,11 +84,17 @@ def _said(part: dict[str, Any]) -> dict[str, Any]:
     said = {name: value for name, value in part.items() if value is not None and value not in ({}, "")}
     for name in {"components", "cards"} & said.keys():
         said[name] = [_said(inner) for inner in said[name]]
+    if "language" in said:
+        said["language"] = _filled(said["language"])
     if "parameters" in said:
-        said["parameters"] = [
-            {name: value for name, value in parameter.items() if value is not None} for parameter in said["parameters"]
-        ]
+        said["parameters"] = [_without_blank(parameter) for parameter in said["parameters"]]
     return said
+
+
+def _without_blank(part: dict[str, Any]) -> dict[str, Any]:
+    """A message, a menu or a value without what is empty beside that which its `type` names."""
+    own = part.get("type")
+    return {name: held for name, held in part.items() if held not in BLANK or (name == own and held is not None)}
 
 
 def with_our_ids(change: Change, *, phone: str, ids: MessageIds) -> Change:
