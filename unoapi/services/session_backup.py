@@ -60,16 +60,19 @@ def restore(
     A number that is stored already stays as it is without `overwrite`. Raises StoreUnavailable.
     """
     for phone, saved in backup.sessions.items():
-        if not overwrite and sessions.config(phone) is not None:
-            yield phone, "there", ""
-            continue
         try:
-            sessions.save(phone, saved.config)
+            with sessions.changing(phone):
+                is_there = not overwrite and sessions.config(phone) is not None
+                if not is_there:
+                    sessions.save(phone, saved.config)
         except ValidationError as error:
             yield phone, "refused", "; ".join(explain(error))
             continue
         except RequestError as error:
             yield phone, "refused", error.details
+            continue
+        if is_there:
+            yield phone, "there", ""
             continue
         if saved.templates is not None:
             templates.put(phone, saved.templates)
