@@ -21,6 +21,7 @@ from unoapi.models.connector.content import PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.file_types import HEAD_BYTES, received_type
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
+from unoapi.models.media import MAX_BYTES
 from unoapi.models.phones import to_jid
 from unoapi.models.text import mended
 from unoapi.telemetry.logging import UPSERT, get_logger
@@ -54,7 +55,6 @@ MEDIA_ATTEMPTS = 3
 MEDIA_PAUSE_S = 2.0
 ORDER_S = 15.0
 """So long what a chat says next waits for the file before it."""
-MAX_MEDIA_BYTES = 100 * 1024 * 1024
 MEDIA_KINDS = ("image", "video", "audio", "document", "sticker")
 
 
@@ -340,8 +340,8 @@ class OutboxPublisher:
 
     def _download(self, media: dict[str, Any]) -> bytes:
         descriptor = dict(media.get("descriptor") or {})
-        if int(descriptor.get("file_length") or 0) > MAX_MEDIA_BYTES:
-            raise MediaTooLarge(MAX_MEDIA_BYTES)
+        if int(descriptor.get("file_length") or 0) > MAX_BYTES:
+            raise MediaTooLarge(MAX_BYTES)
         if self._fetch_open is not None and not descriptor.get("media_key") and descriptor.get("url"):
             data = self._fetch_open(str(descriptor["url"]))
             digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
