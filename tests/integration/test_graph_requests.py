@@ -176,6 +176,23 @@ def test_a_letter_that_a_program_cut_in_two_leaves_the_rest_as_it_is(api: Api) -
 
 
 @pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (b"Jo\xc3\xe2\x80\xa6 fim", "JoÃ… fim"),
+        (b"oi \xf0\x9f\x98\xf0\x9f\x98\x80\xc3\xa9", "oi \u00f0\u0178\u02dc\U0001f600é"),
+        (b"N\xc3O \xe9 S\xe3\xf5 \xe1\xe9\xe3\xf5", "NÃO é Sãõ áéãõ"),
+    ],
+)
+def test_a_letter_beside_one_that_was_cut_is_the_same_letter(api: Api, written: bytes, read: str) -> None:
+    data = urlencode({**HELLO, "text": b'{"body": "' + written + b'"}'})
+
+    document(ask(api, "POST", MESSAGES, data=data, content_type=FORM))
+
+    (message,) = sent(api)
+    assert message["text"]["body"] == read
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"type": "contacts", "contacts": CARD},

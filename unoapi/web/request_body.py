@@ -33,6 +33,8 @@ FORMS = frozenset({"application/x-www-form-urlencoded", MULTIPART})
 JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf")
 ANSI = "cp1252"
 ASCII = bytes(range(128))
+BEGINNING, GOING_ON = 0xC2, frozenset(bytes([byte]) for byte in range(0x80, 0xC0))
+"""Of a letter of UTF-8 that has more than one byte: the least first byte, and what follows it."""
 CHARSETS = {"iso-8859-1": ANSI, "latin1": ANSI, "us-ascii": ANSI, "windows-1252": ANSI, "iso-8859-15": "iso-8859-15"}
 """What programs that know no UTF-8 call their texts, and what these are."""
 TOKENS = frozenset({"access_token", "appsecret_proof", "hub.verify_token"})
@@ -223,6 +225,8 @@ def _as_old_programs(error: UnicodeError) -> tuple[str, int]:
         raise error
     end, accents = error.end, error.object
     while end < len(accents) and accents[end] >= len(ASCII):
+        if accents[end] >= BEGINNING and accents[end + 1 : end + 2] in GOING_ON:
+            break  # perhaps a letter, which stays
         end += 1
     return accents[error.start : end].decode(ANSI, "replace"), end
 
