@@ -89,6 +89,8 @@ def run(
                 console.print("rebinding: left out, libnss-wrapper is not installed and cannot be")
                 continue
             fault_rows, measured = measure(name, partial(FAULTS[name], stage), console)
+            for row in fault_rows:
+                console.print(row.in_short, highlight=False)
             rows += fault_rows
             if not measured:
                 break

@@ -45,6 +45,12 @@ class Row:
         few = self.duplicated <= DUPLICATES_BELOW * self.messages
         return self.messages > 0 and self.lost == 0 and self.waiting == 0 and few and not self.problems
 
+    @property
+    def in_short(self) -> str:
+        """A line, for who ends the run before its table."""
+        counts = f"{self.messages:,} accepted, lost {self.lost}, copies {self.duplicated}, dead {self.dead}"
+        return f"  {self.fault}: {counts}{'' if self.ok else ': BROKEN'}"
+
 
 def duplicates(tallies: Tallies) -> int:
     """2xx answers beyond the first of each id."""
