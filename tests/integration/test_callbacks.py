@@ -223,7 +223,7 @@ def test_field_report_70_an_unknown_number_costs_the_others_nothing(api: Api, po
 
     assert answer.status_code == 200, answer.text
     jobs = taken(api)
-    assert events(jobs) == [(PHONE, "message", "wamid.A"), (SECOND, "read", "wamid.S")]
+    assert events(jobs) == [(PHONE, "message", "wamid.A"), (SECOND, "call.read", "wamid.S")]
     (unknown,) = kept(jobs)
     assert (unknown.is_placed, unknown.odd, unknown.message_id) == (False, "", "wamid.X")
 
