@@ -52,7 +52,7 @@ def test_after_an_outage_all_arrives_and_what_is_new_at_once(uno: Stack, receive
     new_s = time.monotonic() - since
     eventually(lambda: accepted(receiver, "/crm") == len(ids), within_s=20, what="all events")
 
-    assert new_s < 2  # it does not stand behind those that waited
+    assert new_s < 3  # it does not stand behind those that waited; beside many other tests 2.1 was seen
     assert uno.depth("unoapi.dead") == 0
 
 
