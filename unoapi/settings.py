@@ -33,7 +33,7 @@ from pydantic_core import Url
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from unoapi.errors import ConfigurationError
-from unoapi.errors.validation import HEADER_VALUE, NOWHERE, TOKEN, explain
+from unoapi.errors.validation import HEADER_NAME, HEADER_VALUE, NOWHERE, TOKEN, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -283,11 +283,7 @@ class Settings(BaseSettings):
     )
     webhook_url_absolute: WebUrl | None = Field(None, description="The same, but used as it is, without the phone.")
     webhook_token: SecretStr = Field(SecretStr(""), description="Value of the webhook's own header.")
-    webhook_header: str = Field(
-        "Authorization",
-        pattern=r"^[A-Za-z0-9._-]{1,64}$",
-        description="Name of the webhook's own header.",
-    )
+    webhook_header: str = Field("Authorization", pattern=HEADER_NAME, description="Name of the webhook's own header.")
     unoapi_webhook_secret: SecretStr = Field(
         SecretStr(""), description="Secret that signs the requests to this webhook."
     )

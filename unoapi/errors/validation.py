@@ -100,6 +100,8 @@ FORMS = {
 """What stands for patterns that no sentence describes."""
 TOKEN = re.compile(r"[\x20-\x7e]*")
 """What a client can send as a token in a header."""
+HEADER_NAME = r"^[A-Za-z0-9._-]{1,64}$"
+"""What a webhook's own header may be called."""
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 """What a header can carry at all."""
 NOWHERE = re.compile(r"http://(?:localhost|127\.0\.0\.1):[0-9]{1,5}/webhooks/fake/?", re.ASCII)

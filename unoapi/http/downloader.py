@@ -61,13 +61,17 @@ class _Answer:
 
 
 class _Body:
-    """The body of an answer on its way to the disk, of which a server's gzip, for which nobody asked, is undone."""
+    """The body of an answer on its way to the disk, of which a server's gzip, for which nobody asked, is undone.
 
-    def __init__(self, target: BinaryIO, *, limit: int, is_archive: bool = False) -> None:
+    `whole`: what is larger than the limit is refused. Else its first bytes are all that is wanted.
+    """
+
+    def __init__(self, target: BinaryIO, *, limit: int, whole: bool = True, is_archive: bool = False) -> None:
         self.size = 0
         self.disposition = b""
         self._target = target
         self._limit = limit
+        self._whole = whole
         self._is_packed = False
         self._is_archive = is_archive
         self._unpacking: Any = None
@@ -103,29 +107,17 @@ class _Body:
     @property
     def longest(self) -> int:
         """The size, as a server says it, of a file that is begun at all, in bytes; 0: any."""
-        return self._limit
+        return self._limit if self._whole else 0
 
     @property
     def is_enough(self) -> bool:
         """Whether what came is all that is wanted, though more was on its way."""
-        return False
+        return not self._whole and self.size > self._limit
 
     @property
     def breaks_off(self) -> bool:
         """Whether what was packed did not come to its end."""
         return self._unpacking is not None and not self._unpacking.eof
-
-
-class _Beginning(_Body):
-    """The first bytes of a body: the rest is not fetched."""
-
-    @property
-    def longest(self) -> int:
-        return 0
-
-    @property
-    def is_enough(self) -> bool:
-        return self.size > self._limit
 
 
 class Downloader:
@@ -153,18 +145,18 @@ class Downloader:
 
         `headers` go to the first address only.
         """
-        return self._follow(url, target, _Body, limit=limit, timeout_ms=timeout_ms, headers=headers)
+        return self._follow(url, target, whole=True, limit=limit, timeout_ms=timeout_ms, headers=headers)
 
     def fetch_beginning(self, url: str, target: BinaryIO, *, limit: int, timeout_ms: int) -> Fetched:
         """Write the first bytes of a file to `target`, `limit` at most, whatever its size. Raises as `fetch` does."""
-        return self._follow(url, target, _Beginning, limit=limit, timeout_ms=timeout_ms)
+        return self._follow(url, target, whole=False, limit=limit, timeout_ms=timeout_ms)
 
     def _follow(  # noqa: PLR0913 (what both take, and how much of a body is wanted)
         self,
         url: str,
         target: BinaryIO,
-        wanted: type[_Body],
         *,
+        whole: bool,
         limit: int,
         timeout_ms: int,
         headers: Headers = (),
@@ -177,7 +169,7 @@ class Downloader:
             target.seek(0)
             target.truncate()
             is_archive = address.partition("?")[0].lower().endswith(ARCHIVES)
-            body = wanted(target, limit=limit, is_archive=is_archive)
+            body = _Body(target, limit=limit, whole=whole, is_archive=is_archive)
             with self._share(address):
                 answer = self._once(address, body, limit=limit, timeout_ms=left_ms, headers=() if hop else headers)
             if answer.status == OK:

@@ -14,10 +14,10 @@ MAX_ERROR_CHARS = 300
 MAX_HELD_CLAIMS = 20
 NOT_HTTP = "did not answer in HTTP"
 NO_TLS = "TLS handshake failed: the port does not speak TLS"
-PAGES = (b"<!doctype html", b"<html")
-PAGE = "a web page came back: perhaps a login, or a proxy, and not the receiver"
 SILENT = "did not answer within"
 """Reasons of `Answer.error` that a diagnosis knows again."""
+PAGES = (b"<!doctype html", b"<html")
+PAGE = "a web page came back: perhaps a login, or a proxy, and not the receiver"
 
 
 class Attempt(BaseModel):

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from unoapi.errors.validation import HEADER_NAME
 from unoapi.models.connector.options import ConnectorOptions
 from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebText
 from unoapi.models.text import credential, figures
@@ -40,7 +41,7 @@ TtlS = Annotated[int, AfterValidator(lambda value: max(-1, min(value, MAX_TTL_S)
 HeaderName = Annotated[
     str,
     BeforeValidator(lambda value: value.strip() if isinstance(value, str) else value),
-    Field(pattern=r"^[A-Za-z0-9._-]{1,64}$"),
+    Field(pattern=HEADER_NAME),
 ]
 """Without what was copied around it."""
 

@@ -11,14 +11,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from unoapi.errors import (
-    FetchFailed,
-    FileRefused,
-    MediaQuotaReached,
-    MessageRejected,
-    Postponed,
-    StoreUnavailable,
-)
+from unoapi.errors import FetchFailed, FileRefused, MediaQuotaReached, MessageRejected, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
 from unoapi.models.jobs import PrepareVoice, SendMessage, now_ms
