@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Sentence = Callable[[Mapping[str, Any]], str]
 
+NOT_VALID = "Parameter value is not valid"
 REQUIRED = "Field required"
 """What pydantic says of a missing field when the model says nothing of its own."""
 MAX_PROBLEMS = 5
@@ -157,17 +158,19 @@ def explain(
     return [_sentence(problem, known, path) for problem in problems[:most]]
 
 
+def invalid_value(details: str) -> RequestError:
+    """The Cloud API's error for a field whose value is none that it may have: HTTP 400, code 131009."""
+    return RequestError(NOT_VALID, code=131009, status=400, details=details)
+
+
 def refused(
     error: ValidationError, *, known: Collection[str] = (), place: Callable[[tuple[Any, ...]], str] | None = None
 ) -> RequestError:
     """The Cloud API's error for a body or a query that does not validate."""
-    missing = all(problem["type"] == "missing" for problem in error.errors(include_input=False, include_url=False))
-    return RequestError(
-        "Required parameter is missing" if missing else "Parameter value is not valid",
-        code=131008 if missing else 131009,
-        status=400,
-        details="; ".join(explain(error, known=known, place=place))[:MAX_DETAILS],
-    )
+    details = "; ".join(explain(error, known=known, place=place))[:MAX_DETAILS]
+    if all(problem["type"] == "missing" for problem in error.errors(include_input=False, include_url=False)):
+        return RequestError("Required parameter is missing", code=131008, status=400, details=details)
+    return invalid_value(details)
 
 
 def _sentence(problem: ErrorDetails, known: Collection[str], path: Callable[[tuple[Any, ...]], str]) -> str:

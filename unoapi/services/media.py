@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
-from unoapi.errors import MediaMissing, MediaQuotaReached, RequestError, StoreUnavailable
+from unoapi.errors import MediaMissing, MediaQuotaReached, StoreUnavailable
+from unoapi.errors.validation import invalid_value
 from unoapi.models.media import (
     FILE_NAME,
     MediaFile,
@@ -162,7 +163,7 @@ def check(message: OutboundMessage, *, phone: str, index: MediaIndex, at_meta: b
                 if at_meta and may_be_metas(str(holder["id"])):
                     continue
                 details = f"{message.type}.id: no uploaded media of this number has this id, or it has expired."
-                raise RequestError("Parameter value is not valid", code=131009, status=400, details=details) from None
+                raise invalid_value(details) from None
 
 
 def resolve(

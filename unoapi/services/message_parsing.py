@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, ValidationError
 
 from unoapi.errors import MessageRejected, RequestError, describe
-from unoapi.errors.validation import did_you_mean, names_of, nearest, refused
+from unoapi.errors.validation import NOT_VALID, did_you_mean, names_of, nearest, refused
 from unoapi.models.cloud_api.messages import MESSAGES, UNKNOWN, Command, OutboundMessage, Sender
 from unoapi.models.cloud_api.messages.interactive import INTERACTIVE_KINDS
 
@@ -138,7 +138,7 @@ def message_of(job: MessageJob) -> OutboundMessage:
     except RequestError as error:
         raise MessageRejected(error.title, code=error.code, details=error.details) from error
     except ValidationError as error:
-        raise MessageRejected("Parameter value is not valid", code=INVALID, details=describe(error)) from error
+        raise MessageRejected(NOT_VALID, code=INVALID, details=describe(error)) from error
     return message.as_marketing() if job.marketing else message
 
 
@@ -147,4 +147,4 @@ def command_of(job: RunCommand) -> Command:
     try:
         return Command.model_validate(json.loads(job.body))
     except ValidationError as error:
-        raise MessageRejected("Parameter value is not valid", code=INVALID, details=describe(error)) from error
+        raise MessageRejected(NOT_VALID, code=INVALID, details=describe(error)) from error

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from unoapi.errors import RequestError
-from unoapi.errors.validation import HEADER_VALUE, TOKEN, is_usable_secret, names_of, nearest, refused
+from unoapi.errors.validation import HEADER_VALUE, TOKEN, invalid_value, is_usable_secret, names_of, nearest, refused
 from unoapi.models.options import BusinessProfile, Forward
 from unoapi.models.phones import LOCAL_DIGITS
 from unoapi.models.provenance import NO_ADDRESSES, OLDER_NAMES
@@ -136,9 +136,7 @@ def change(phone: str, wanted: dict[str, Any], *, sessions: Sessions, by_operato
 def _check_override(wanted: dict[str, Any]) -> None:
     """Raise RequestError for a word that is neither yes nor no: it would replace all webhooks."""
     if not isinstance(wanted.get(OVERRIDE) or False, bool):
-        raise RequestError(
-            "Parameter value is not valid", code=131009, status=400, details=f"{OVERRIDE}: must be true or false"
-        )
+        raise invalid_value(f"{OVERRIDE}: must be true or false")
 
 
 def _overlap(wanted: dict[str, Any]) -> int:
@@ -148,7 +146,7 @@ def _overlap(wanted: dict[str, Any]) -> int:
         seconds = int(seconds)
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_OVERLAP_S:
         details = f"{OVERLAP}: must be a whole number from 0 to {MAX_OVERLAP_S}"
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+        raise invalid_value(details)
     return seconds
 
 
@@ -221,7 +219,7 @@ def _ensure_known(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
     if not isinstance(wanted.get("webhooks") or [], list) or wanted.get("webhooks") == {}:
         slips.append("webhooks: must be a list: [{…}]")
     if slips:
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details="; ".join(slips[:5]))
+        raise invalid_value("; ".join(slips[:5]))
 
 
 def _objects(wanted: dict[str, Any], stored: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...], Any]]:
@@ -243,7 +241,7 @@ def _check_secrets(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
         secret = webhook.get("secret") if known is WEBHOOK_NAMES else None
         if isinstance(secret, str) and secret != kept.get("secret") and not is_usable_secret(secret):
             details = f"{place}secret: base64 must follow whsec_; this makes one: echo whsec_$(openssl rand -base64 24)"
-            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+            raise invalid_value(details)
 
 
 def _place(config: dict[str, Any], loc: tuple[Any, ...]) -> str:
@@ -281,7 +279,7 @@ def _ensure_names(wanted: dict[str, Any], stored: dict[str, Any]) -> None:
     for webhook in new if isinstance(new, list) else []:
         if _has_an_id(webhook) and _id(webhook) not in stored_ids and not WEBHOOK_ID.fullmatch(_id(webhook)):
             details = "webhooks.id: 1 to 100 letters, digits, '.', '_' and '-'."
-            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+            raise invalid_value(details)
 
 
 def _check_token(stored: dict[str, Any], wanted: dict[str, Any], *, by_operator: bool) -> None:
@@ -295,7 +293,7 @@ def _check_token(stored: dict[str, Any], wanted: dict[str, Any], *, by_operator:
         elif isinstance(token, str) and not TOKEN.fullmatch(token):
             details = f"{name}: a token is plain text that a header can carry; this makes one: openssl rand -hex 24"
         if details:
-            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+            raise invalid_value(details)
 
 
 def _own_options(stored: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +336,7 @@ def change_business_profile(phone: str, wanted: dict[str, Any], *, sessions: Ses
     for name in list(wanted)[:MAX_NAMES]:
         if name not in PARTS["businessProfile"] and (right := nearest(name, BusinessProfile.model_fields)):
             details = f"{_printable(name)}: is not known; did you mean {right}?"
-            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+            raise invalid_value(details)
     named = {key: value for key, value in wanted.items() if key in BusinessProfile.model_fields and value is not None}
     with sessions.changing(phone):
         config = sessions.config(phone) or {}
@@ -572,7 +570,7 @@ def check_addresses(
     for name, token in _tokens(session):
         if not HEADER_VALUE.fullmatch(token.get_secret_value()):
             details = f"{name}: it has characters, such as line breaks, that a header cannot carry."
-            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+            raise invalid_value(details)
     for webhook in session.webhooks:
         if webhook.url is None and webhook.url_absolute is None:
             details = f"Webhook {webhook.id!r} needs a url or urlAbsolute: neither it nor the environment has one."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from unoapi.errors import MediaMissing, MediaQuotaReached, MessageRejected, Postponed, RequestError, VoiceRefused
+from unoapi.errors.validation import NOT_VALID
 from unoapi.models.bulk import row_of
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import SpeechMessage
@@ -69,7 +70,7 @@ def speak(  # noqa: PLR0913 (collaborators and switches)
     ensure_fresh(job, max_age_s=max_age_s)
     message = message_of(job)
     if not isinstance(message, SpeechMessage):
-        raise MessageRejected("Parameter value is not valid", code=131009, details="It is no speech.")
+        raise MessageRejected(NOT_VALID, code=131009, details="It is no speech.")
     session = sessions.find(job.phone)
     account = speaking_account(session, operator)
     if account is None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from unoapi.errors import RequestError
-from unoapi.errors.validation import explain
+from unoapi.errors.validation import NOT_VALID, explain
 from unoapi.models.cloud_api.messages import MAX_TEXT_CHARS
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Location
 from unoapi.models.cloud_api.templates import PLACEHOLDER, Stored, components_of, placeholders
@@ -35,7 +35,7 @@ UNFIT = re.compile(r"[\r\n\t]| {5}")
 TITLES = {
     100: "Invalid parameter",
     131008: "Required parameter is missing",
-    131009: "Parameter value is not valid",
+    131009: NOT_VALID,
     131051: "Message type is not supported",
     132001: "Template name does not exist in the translation",
     132000: "Number of parameters does not match the expected number of params",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from unoapi.errors import MessageRejected, RequestError, describe
+from unoapi.errors.validation import NOT_VALID
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import (
     MESSAGES,
@@ -228,7 +229,7 @@ def rendered(message: OutboundMessage, everything: Callable[[], Sequence[Stored]
     except RequestError as error:
         raise MessageRejected(error.title, code=error.code, details=error.details) from error
     except ValidationError as error:
-        raise MessageRejected("Parameter value is not valid", code=131009, details=describe(error)) from error
+        raise MessageRejected(NOT_VALID, code=131009, details=describe(error)) from error
 
 
 def _message(bound: Stored, others: dict[str, Any]) -> OutboundMessage:

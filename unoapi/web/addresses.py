@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unoapi.errors import RequestError
+from unoapi.errors.validation import invalid_value
 from unoapi.models.identity import is_user_id
 from unoapi.models.phones import MAX_DIGITS, META_GROUP, read_address
 
@@ -25,4 +25,4 @@ def contact_of(written: str, *, sender: Sender, field: str) -> str:
         if written.isascii() and written.isdigit() and len(written) <= MAX_DIGITS:
             return written  # too short for a phone, and harmless: nothing is sent to it
         details = f"{field}: {error}"
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details) from None
+        raise invalid_value(details) from None

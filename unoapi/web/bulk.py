@@ -15,7 +15,7 @@ from unoapi.errors import (
     MediaTooLarge,
     RequestError,
 )
-from unoapi.errors.validation import did_you_mean, names_of, refused
+from unoapi.errors.validation import did_you_mean, invalid_value, names_of, refused
 from unoapi.models.bulk import CAMPAIGN_ID, Campaign, Days, Hours, Zone, new_campaign_id, pace_of
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import MESSAGES, Template
@@ -230,10 +230,10 @@ def _ensure_message(phone: str, message: dict[str, Any]) -> None:
         raise RequestError("Message type is not supported", code=131051, status=400, details=details)
     if not isinstance(message.get(kind), dict):
         details = 'message: is a Cloud API message without `to`, as {"type": "text", "text": {"body": "…"}}.'
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+        raise invalid_value(details)
     if len(serialise(message)) > MAX_ROW_BYTES:
         details = f"message: it has at most {MAX_ROW_BYTES} bytes of JSON."
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+        raise invalid_value(details)
     if kind == "template":
         try:
             template = Template.model_validate(message["template"])
@@ -262,7 +262,7 @@ def _source(phone: str, asked: CampaignRequest) -> dict[str, Any]:
         return {"media_id": parts().media_index.find(media_id, phone=phone).id}
     except MediaMissing:
         details = "file.id: no uploaded media of this number has this id, or it has expired."
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details) from None
+        raise invalid_value(details) from None
 
 
 def _save(phone: str, pieces: Iterable[bytes], mime_type: str, name: str) -> str:
@@ -307,7 +307,7 @@ def _phones(numbers: list[str], *, own: str) -> list[str]:
     for position, number in enumerate(numbers):
         if not is_phone(number, own=own):
             details = f"numbers.{position}: must be a phone number in international form."
-            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+            raise invalid_value(details)
     return numbers
 
 

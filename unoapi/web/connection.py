@@ -9,6 +9,7 @@ from flask import Blueprint, jsonify
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from unoapi.errors import RequestError
+from unoapi.errors.validation import invalid_value
 from unoapi.models.connector.commands import Connect
 from unoapi.models.phones import MAX_WRITTEN_CHARS, read_address
 from unoapi.services.qr_codes import data_url
@@ -118,7 +119,7 @@ def _number(written: str, *, own: str) -> str:
 
 
 def _refusal(reason: str) -> RequestError:
-    return RequestError("Parameter value is not valid", code=131009, status=400, details=f"phone: {reason}")
+    return invalid_value(f"phone: {reason}")
 
 
 @routes.post("/session/<node:phone>/disconnect")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from unoapi.errors import MediaMissing, NobodyAnswers, QuestionRefused, RequestError
+from unoapi.errors.validation import invalid_value
 from unoapi.models.cloud_api.messages import Sender
 from unoapi.models.connector.groups import MAX_CHANGED, MAX_DESCRIPTION, MAX_SUBJECT
 from unoapi.models.options import EmptyIsAbsent, WebUrl
@@ -147,7 +148,7 @@ def _jid(group: str) -> str:
         address = ""
     if not is_group(address):
         details = f"The group in the path must be the id of a phone's group, as 120363…@{GROUP}."
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+        raise invalid_value(details)
     return address
 
 
@@ -164,7 +165,7 @@ def _member(name: str, phone: str, field: str) -> str:
     if is_individual(address) and user_of(address).isdigit():
         return address
     details = f"{field}: must be a phone, or a …@lid that an event or an answer named."
-    raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+    raise invalid_value(details)
 
 
 @routes.get("/<graph:version>/<node:phone>/groups")
@@ -246,7 +247,7 @@ def _picture(body: GroupSettings, phone: str) -> dict[str, Any]:
         file = uno.media_index.find(own_id(phone, body.picture.id), phone=phone)
     except MediaMissing:
         details = "picture: give `url`, or the `id` of an uploaded file of this number."
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details) from None
+        raise invalid_value(details) from None
     return {"kind": "image", "media": {"key": file.id, "state": "ready"}}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify
 
-from unoapi.errors import RequestError
+from unoapi.errors.validation import invalid_value
 from unoapi.models.message_log import NOT_SEARCHABLE, MessageQuery, OwnMessageQuery, is_searchable
 from unoapi.services.message_search import search
 from unoapi.web.auth import operator, session_token
@@ -59,7 +59,7 @@ def message_body(version: str, phone: str, message_id: str) -> ResponseReturnVal
 def _ensure_searchable(query: OwnMessageQuery) -> None:
     if not is_searchable(query.contact):
         details = f"contact: {NOT_SEARCHABLE}."
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+        raise invalid_value(details)
 
 
 def _read(text: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flask import Blueprint, g, jsonify, request
 
 from unoapi.errors import BrokerUnavailable, MessageRejected, Postponed, RequestError, StoreUnavailable
+from unoapi.errors.validation import invalid_value
 from unoapi.models.activity import SENT
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import (
@@ -147,7 +148,7 @@ def send_marketing_message(version: str, phone: str) -> ResponseReturnValue:  # 
     message = parse_message(body, sender=sender)
     if not isinstance(message, TemplateMessage):
         details = "type: marketing messages are templates; post anything else to /messages."
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+        raise invalid_value(details)
     return jsonify(completed(_send(sender, body, message.as_marketing(), request.headers.get(KEY_HEADER))))
 
 

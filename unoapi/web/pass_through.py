@@ -13,6 +13,7 @@ from flask import Blueprint, Response, current_app, g, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from unoapi.errors import RequestError
+from unoapi.errors.validation import invalid_value
 from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES, SAID_OF_NUMBERS, GraphRequest
 from unoapi.models.phones import is_valid
 from unoapi.web.auth import check_owner, owner, session_at_meta, session_token
@@ -205,7 +206,7 @@ def forward_upload(session: Session, upload_id: str) -> Response:
     offset = request.headers.get("file_offset", "0").strip()
     if not OFFSET.fullmatch(offset):
         details = "file_offset: must be a whole number."
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+        raise invalid_value(details)
     kind = "application/octet-stream" if body is not None else ""
     return _pass(session, GraphRequest(request.method, upload_id, _query(), body, kind, (("file_offset", offset),)))
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from flask import Blueprint, g, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from unoapi.errors import MediaMissing, RequestError
+from unoapi.errors import MediaMissing
+from unoapi.errors.validation import invalid_value
 from unoapi.models.contacts import is_phone
 from unoapi.models.identity import Identity, is_user_id
 from unoapi.models.options import BusinessProfile, EmptyIsAbsent, NothingIsNoText, WebUrl
@@ -230,7 +231,7 @@ def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
     wrong = [name for name in names if not (is_phone(name, own=phone) or Identity.of(name).user_id)]
     if wrong:
         details = f"{len(wrong)} of the users are neither phone numbers nor user ids; nobody was changed."
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+        raise invalid_value(details)
     uno, session = parts(), session_of(phone)
     webhook_ids = [webhook.id for webhook in session.webhooks]
     numbers = [Identity.of(name).user_id or read_address(name, own=phone) for name in names]

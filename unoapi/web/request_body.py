@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from unoapi.errors import RequestError
+from unoapi.errors.validation import invalid_value
 from unoapi.models.strict_json import MAX_DEPTH, NO_NUMBER, TOO_LARGE, is_too_deep, parsed
 from unoapi.models.text import is_text, mended
 
@@ -311,7 +312,7 @@ def _ensure_text(named: Iterable[tuple[str, str]]) -> None:
     for name, text in named:
         if not is_text(text):
             details = f"{name}: holds a control character or half of a surrogate pair."
-            raise RequestError("Parameter value is not valid", code=131009, status=400, details=details[:1000])
+            raise invalid_value(details[:1000])
 
 
 def _invalid(details: str) -> RequestError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, jsonify
 
 from unoapi.errors import RequestError
+from unoapi.errors.validation import invalid_value
 from unoapi.models.cloud_api.events import message_event
 from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id
 from unoapi.models.identity import is_same_phone
@@ -51,7 +52,7 @@ def receive(phone: str, body: SandboxMessage) -> str:
         raise RequestError("Required parameter is missing", code=131008, status=400, details=details)
     if not isinstance(body.message.get(body.type, {}), dict | list):
         details = f"{body.type}: must be an object: {{…}}, as in a received message"
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+        raise invalid_value(details)
     message_id = body.id or new_message_id()
     message = {**body.message, "id": message_id, "timestamp": str(body.timestamp or int(time.time()))}
     if body.type in CHOICES:  # made in a message of the number's, which clients read here

@@ -8,6 +8,7 @@ from flask import Blueprint, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import MediaMissing, MediaQuotaReached, MediaTooLarge, RequestError
+from unoapi.errors.validation import invalid_value
 from unoapi.models.file_types import declared_type
 from unoapi.models.media import MAX_BYTES, handle_of, media_id_of_handle
 from unoapi.services import media as service
@@ -110,7 +111,7 @@ def file_of_handle(handle: str, *, phone: str) -> MediaFile:
         return parts().media_index.find(media_id_of_handle(handle), phone=phone)
     except MediaMissing:
         details = "There is no uploaded file of this handle, or it has expired."
-        raise RequestError("Parameter value is not valid", code=131009, status=400, details=details) from None
+        raise invalid_value(details) from None
 
 
 def _fields(upload_id: str) -> dict[str, str]:

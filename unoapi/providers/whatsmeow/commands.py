@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import ValidationError
 
 from unoapi.errors import MessageRejected, UnknownMessage
-from unoapi.errors.validation import explain
+from unoapi.errors.validation import NOT_VALID, explain
 from unoapi.models.chats import MAX_ROWS, Menu, MenuRow
 from unoapi.models.cloud_api.messages import (
     TYPING_S,
@@ -90,13 +90,13 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
     to = message.to or ""
     if not to:
         _refuse(*NO_USER_IDS)
-    if to and "@" not in to and not to.isdigit():
-        _refuse(INVALID, "Parameter value is not valid", "to: only a number at Meta can send to Meta's groups.")
+    if "@" not in to and not to.isdigit():
+        _refuse_value("to: only a number at Meta can send to Meta's groups.")
     if to == STATUS_POSTS and _option(message, "statusJidList"):
         details = (
             "statusJidList: who sees a status post is what the phone's privacy settings say; this connection cannot."
         )
-        _refuse(INVALID, "Parameter value is not valid", details)
+        _refuse_value(details)
     try:
         body = _content(message, to=to, keys=keys, own=session.phone)
         named = _mentions(message, body, own=session.phone)
@@ -112,7 +112,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
             interactive_mode=_mode(body, message, session, of_template=of_template),
         )
     except ValidationError:  # fields that Meta does not know, and the connector does
-        _refuse(INVALID, "Parameter value is not valid", "The message's object has not the form of its type.")
+        _refuse_value("The message's object has not the form of its type.")
     commands = [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to)]
     if isinstance(body, content.Media) and body.caption and body.kind not in CAPTIONED:
         words = Send(
@@ -156,12 +156,12 @@ def marks_for(mark: Command, *, session: Session, keys: Keys, until_ms: int) -> 
     key = keys(about)
     if key is None:
         details = "message_id: nothing is known of this message."
-        raise UnknownMessage("Parameter value is not valid", code=INVALID, details=details)
+        raise UnknownMessage(NOT_VALID, code=INVALID, details=details)
     commands = []
     if mark.status == "deleted":
         if not key.from_me and (is_individual(key.chat) or key.chat == STATUS_POSTS):
             details = "message_id: only own messages can be deleted, and those of others in a group."
-            _refuse(INVALID, "Parameter value is not valid", details)
+            _refuse_value(details)
         gone = content.Revoke(
             target_id=key.id, target_from_me=key.from_me, target_participant=key.participant, about=about
         )
@@ -200,7 +200,7 @@ def _content(message: OutboundMessage, *, to: str, keys: Keys, own: str) -> cont
         case EditMessage(context=context):
             key = _key(context.quoted_id if context else "", to=to, keys=keys)
             if not key.from_me and keys(context.quoted_id if context else "") is not None:
-                _refuse(INVALID, "Parameter value is not valid", "message_id: only own messages can be edited.")
+                _refuse_value("message_id: only own messages can be edited.")
             item = content.Edit(target_id=key.id, content=_text(message.text))
         case ContactsMessage():
             cards = [write_card(card.model_dump(), own=own) for card in message.contacts]
@@ -228,7 +228,7 @@ def _content(message: OutboundMessage, *, to: str, keys: Keys, own: str) -> cont
 
 def _pin(pin: Pin, *, to: str, keys: Keys) -> content.Pin:
     if not (is_individual(to) or is_group(to)):
-        _refuse(INVALID, "Parameter value is not valid", "to: messages are pinned in chats and groups only.")
+        _refuse_value("to: messages are pinned in chats and groups only.")
     key = _key(pin.message_id, to=to, keys=keys)
     days = next(days for days in PIN_DAYS if days >= (pin.expiration_days or USUAL_PIN_DAYS))
     return content.Pin(
@@ -244,7 +244,7 @@ def _file(message: OutboundMessage) -> content.Media:
     if isinstance(file, MediaObject):
         return _media(message.type, file)
     details = f"This connection cannot send messages of type {message.type}."
-    return _refuse(UNSUPPORTED, "Message type is not supported", details)
+    return _refuse_kind(details)
 
 
 def _text(text: Text) -> content.Text:
@@ -263,12 +263,12 @@ def _look(message: TextMessage) -> content.Look | None:
     look: dict[str, Any] = {} if font is None else {"font": font}
     if color is not None:
         if not isinstance(color, str) or not COLOR.fullmatch(color):
-            _refuse(INVALID, "Parameter value is not valid", "backgroundColor must be a colour such as #075E54.")
+            _refuse_value("backgroundColor must be a colour such as #075E54.")
         look["background"] = 0xFF000000 | int(color[-6:], 16)
     try:
         return content.Look.model_validate(look) if look else None
     except ValidationError:
-        _refuse(INVALID, "Parameter value is not valid", "font must be a number from 0 to 10.")
+        _refuse_value("font must be a number from 0 to 10.")
 
 
 def _option(message: OutboundMessage, name: str) -> Any:
@@ -292,7 +292,7 @@ def _mentions(message: OutboundMessage, item: content.Content, *, own: str) -> t
     """The members of a group that are named: in a field of the Node version, or by their numbers in the words."""
     mentions = getattr(message, "mentions", None) or []
     if not isinstance(mentions, list):
-        _refuse(INVALID, "Parameter value is not valid", "mentions must be a list of phones.")
+        _refuse_value("mentions must be a list of phones.")
     named = [_member(str(written), own=own) for written in mentions]
     if is_group(message.to or ""):
         named += [to_jid(number) for number in NUMBER_IN_TEXT.findall(_words(item))]
@@ -307,7 +307,7 @@ def _member(written: str, *, own: str) -> str:
     except ValueError as error:
         if name.isdigit():
             return to_jid(name)
-        _refuse(INVALID, "Parameter value is not valid", f"mentions: {error}.")
+        _refuse_value(f"mentions: {error}.")
 
 
 def _without_mention(item: content.Content, message: OutboundMessage, *, to: str) -> tuple[content.Content, bool]:
@@ -389,7 +389,7 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
             buttons = [content.Button(type="call", title=label, value=number)]
         case _:
             details = f"This connection cannot send interactive messages of type {message.type}."
-            _refuse(UNSUPPORTED, "Message type is not supported", details)
+            _refuse_kind(details)
     return content.Buttons(**frame, header_media=media, buttons=tuple(buttons))
 
 
@@ -404,7 +404,7 @@ def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
     words: list[str] = []
     buttons: list[content.Button] = []
     if len(cards) > MAX_CARDS:
-        _refuse(INVALID, "Parameter value is not valid", f"carousel: at most {MAX_CARDS} cards.")
+        _refuse_value(f"carousel: at most {MAX_CARDS} cards.")
     for card in cards:
         match card:
             case {"header": {"type": str(kind), **header}}:
@@ -422,7 +422,7 @@ def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
                 buttons += map(_card_button, replies)
         if "product_retailer_id" in action or not (words[-1] or len(buttons) > before):
             details = "carousel: this connection cannot send cards of products, or cards that show nothing."
-            _refuse(UNSUPPORTED, "Message type is not supported", details)
+            _refuse_kind(details)
     return words, buttons
 
 
@@ -433,14 +433,14 @@ def _card_button(button: Any) -> content.Button:
         return _button(Button.model_validate({"reply": part} if part else button, context=ON_PHONE))
     except ValidationError as error:
         problems = explain(error, place=lambda place: ".".join(("carousel.cards.action.buttons", *map(str, place))))
-        _refuse(INVALID, "Parameter value is not valid", "; ".join(problems))
+        _refuse_value("; ".join(problems))
 
 
 def _link_of(file: dict[str, Any]) -> str:
     link = str(file.get("link") or "")
     if file.get("id") and not link:
         details = "carousel: this connection needs the file of each card as a link."
-        _refuse(UNSUPPORTED, "Message type is not supported", details)
+        _refuse_kind(details)
     return link
 
 
@@ -491,11 +491,11 @@ def _key(message_id: str, *, to: str, keys: Keys) -> MessageKey:
         is_here = key.chat == to_jid(to) or (is_individual(key.chat) and is_individual(to))
         if not is_here or key.chat == STATUS_POSTS:
             details = "message_id: this message stands in another chat than `to`, where nobody would see the change."
-            _refuse(INVALID, "Parameter value is not valid", details)
+            _refuse_value(details)
         return key
     if not message_id or message_id.startswith(OWN_IDS):
         details = "message_id: nothing is known of this message, or it is too old."
-        _refuse(INVALID, "Parameter value is not valid", details)
+        _refuse_value(details)
     return MessageKey(id=message_id, chat=to_jid(to))  # WhatsApp's own id of a received message
 
 
@@ -512,6 +512,14 @@ def _command(  # noqa: PLR0913 (the fields of a command)
         expires_at=until_ms,
         data=data,
     )
+
+
+def _refuse_value(details: str) -> NoReturn:
+    _refuse(INVALID, NOT_VALID, details)
+
+
+def _refuse_kind(details: str) -> NoReturn:
+    _refuse(UNSUPPORTED, "Message type is not supported", details)
 
 
 def _refuse(code: int, title: str, details: str) -> NoReturn:

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, g, redirect, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unoapi.errors import RequestError, StoreUnavailable
+from unoapi.errors.validation import invalid_value
 from unoapi.models.phones import read_address
 from unoapi.models.session import ProviderName
 from unoapi.services import sessions as service
@@ -236,7 +237,7 @@ def _filled(fields: dict[str, str]) -> dict[str, str]:
 
 
 def _refusal(details: str) -> RequestError:
-    return RequestError("Parameter value is not valid", code=131009, status=400, details=details)
+    return invalid_value(details)
 
 
 # --- one number ---
