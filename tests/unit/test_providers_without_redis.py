@@ -57,7 +57,11 @@ class UnreadableIndex:
 
 
 def provider_of_meta(meta: Meta, ids: MemoryIds) -> CloudApiProvider:
-    collaborators: dict[str, Any] = {"index": UnreadableIndex(), "signed_urls": mock.Mock(), "api_client": meta}
+    collaborators: dict[str, Any] = {
+        "index": UnreadableIndex(),
+        "signed_urls": mock.Mock(key_in=lambda _: ""),
+        "api_client": meta,
+    }
     return CloudApiProvider(sessions=MemorySessions(SESSION), ids=ids, **collaborators)
 
 
@@ -228,3 +232,45 @@ def test_a_message_goes_to_meta_without_what_a_client_with_fixed_fields_left_emp
 
     head = {*TO, "messaging_product", "recipient_type"}
     assert {name: part for name, part in meta.bodies[0].items() if name not in head} == sent
+
+
+FLOW = {"type": "action", "action": {"flow_token": "t", "flow_action_data": {"id": 7, "name": 8}}}
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ({"type": "text", "text": {"body": 5, "preview_url": True}}, {"body": "5", "preview_url": True}),
+        ({"type": "document", "document": {"link": "https://a.test/1", "filename": 2026, "caption": 1.5}},
+         {"link": "https://a.test/1", "filename": "2026", "caption": "1.5"}),
+        ({"type": "location", "location": {"latitude": 1, "longitude": -46.6, "name": 5, "address": 7}},
+         {"latitude": 1, "longitude": -46.6, "name": "5", "address": "7"}),
+        ({"type": "contacts", "contacts": [{"name": {"formatted_name": "A", "first_name": 7},
+          "phones": [{"phone": 5549988887777, "wa_id": 5549988887777}], "addresses": [{"zip": 88000100}]}]},
+         [{"name": {"formatted_name": "A", "first_name": "7"},
+           "phones": [{"phone": "5549988887777", "wa_id": "5549988887777"}], "addresses": [{"zip": "88000100"}]}]),
+        ({"type": "interactive", "interactive": {"type": "list", "header": {"type": "text", "text": 2026},
+          "body": {"text": 1}, "action": {"button": 4, "sections": [{"title": 5, "rows": [{"id": 1, "title": 2}]}]}}},
+         {"type": "list", "header": {"type": "text", "text": "2026"}, "body": {"text": "1"},
+          "action": {"button": "4", "sections": [{"title": "5", "rows": [{"id": "1", "title": "2"}]}]}}),
+        ({"type": "template", "template": {"name": "t", "language": {"code": "pt_BR"}, "components": [
+            {"type": "body", "parameters": [{"type": "text", "text": 150}, {"type": "currency", "currency": {
+                "fallback_value": 5, "code": "BRL", "amount_1000": 5000}}]},
+            {"type": "button", "sub_type": "flow", "index": 0, "parameters": [FLOW]}]}},
+         {"name": "t", "language": {"code": "pt_BR"}, "components": [
+            {"type": "body", "parameters": [{"type": "text", "text": "150"}, {"type": "currency", "currency": {
+                "fallback_value": "5", "code": "BRL", "amount_1000": 5000}}]},
+            {"type": "button", "sub_type": "flow", "index": 0, "parameters": [FLOW]}]}),
+        ({"type": "interactive", "interactive": {"type": "flow", "body": {"text": "b"}, "action": {
+            "name": "flow", "parameters": {"flow_action_payload": {"screen": "A", "data": {"id": 7}}}}}},
+         {"type": "flow", "body": {"text": "b"}, "action": {
+            "name": "flow", "parameters": {"flow_action_payload": {"screen": "A", "data": {"id": 7}}}}}),
+    ],
+    ids=["text", "document", "location", "card", "list", "template", "form's own"],
+)  # fmt: skip
+def test_a_number_in_the_place_of_a_text_goes_to_meta_as_its_figures(message: dict[str, Any], sent: Any) -> None:
+    meta = Meta()
+
+    send(provider_of_meta(meta, MemoryIds()), {**TO, **message})
+
+    assert meta.bodies[0][message["type"]] == sent

@@ -28,6 +28,19 @@ ABOUT = {
 WRITTEN = ("messages", ECHOES)
 """The lists of what somebody wrote."""
 BLANK: tuple[Any, ...] = (None, "", {}, [])
+MENUS = ("button", "list", "cta_url")
+"""The kinds of interactive messages that have no fields of a client's own."""
+TEXTS = frozenset(
+    {
+        "address", "birthday", "body", "button", "caption", "city", "company", "country", "country_code", "coupon_code",
+        "department", "description", "display_text", "email", "fallback_value", "filename", "first_name",
+        "formatted_name", "id", "last_name", "middle_name", "name", "parameter_name", "payload", "phone", "prefix",
+        "state", "street", "suffix", "text", "title", "url", "wa_id", "zip",
+    }
+)  # fmt: skip
+"""What is a text in a message, wherever it stands: clients write a number there."""
+THEIR_OWN = frozenset({"flow_action_data"})
+"""What is a form's affair."""
 PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id", "phone_number"})
 """Where a callback names a person's phone."""
 
@@ -59,7 +72,7 @@ def without_blanks(message: dict[str, Any]) -> dict[str, Any]:
     match message:
         case {"type": "template", "template": template}:
             sent["template"] = _said(template)
-        case {"type": "interactive", "interactive": {"type": "button" | "list" | "cta_url"} as menu}:
+        case {"type": "interactive", "interactive": {"type": kind} as menu} if kind in MENUS:
             sent["interactive"] = _filled(menu)
         case {
             "type": "interactive",
@@ -95,6 +108,24 @@ def _without_blank(part: dict[str, Any]) -> dict[str, Any]:
     """A message, a menu or a value without what is empty beside that which its `type` names."""
     own = part.get("type")
     return {name: held for name, held in part.items() if held not in BLANK or (name == own and held is not None)}
+
+
+def with_texts(message: dict[str, Any]) -> dict[str, Any]:
+    """A message in which a number is its figures where a text is meant: phones show it, Meta refuses the message."""
+    kind = str(message.get("type"))
+    menu = message.get("interactive")
+    if kind == "interactive" and not (isinstance(menu, dict) and menu.get("type") in MENUS):
+        return message
+    return {**message, kind: _written(message[kind])} if kind in message else message
+
+
+def _written(part: Any, name: str = "") -> Any:
+    if isinstance(part, dict):
+        return {key: held if key in THEIR_OWN else _written(held, key) for key, held in part.items()}
+    if isinstance(part, list):
+        return [_written(held) for held in part]
+    is_number = isinstance(part, int | float) and not isinstance(part, bool)
+    return str(part) if is_number and name in TEXTS else part
 
 
 def with_our_ids(change: Change, *, phone: str, ids: MessageIds) -> Change:
