@@ -47,6 +47,20 @@ def message(profile: str, **fields: Any) -> dict[str, Any]:
     return dict(change["value"]["messages"][0])
 
 
+def make_echo(**fields: Any) -> Event:
+    """What the number itself wrote in its own app."""
+    written = json.loads(make_event(**fields).body)["entry"][0]["changes"][0]["value"]["messages"][0]
+    change = Change({"message_echoes": [{**written, "to": CONTACT}]}, field="smb_message_echoes")
+    (event,) = split(PHONE, [change])
+    return event
+
+
+def echo(**fields: Any) -> dict[str, Any]:
+    change = shaped("chatwoot", make_echo(**fields))
+    assert change is not None
+    return dict(change["value"]["message_echoes"][0])
+
+
 def of_phone(data: dict[str, Any], kind: str = "message") -> list[EventJob]:
     event = {"version": 1, "type": kind, "event_id": "e", "session": PHONE, "data": data}
     session = make_session(ignoreOwnMessages=False, ignoreGroupMessages=False)
@@ -264,6 +278,19 @@ def test_chatwoot_gets_no_empty_message_for_what_only_meta_tells() -> None:
     assert notice["text"] == {"body": "Ana has another number"}
     for kind in ("revoke", "pin", "request_welcome", "media_placeholder"):
         assert shaped("chatwoot", make_event(type=kind)) is None
+
+
+def test_chatwoot_gets_what_the_number_wrote_elsewhere_in_the_forms_that_it_shows() -> None:
+    new = {"type": "text", "text": {"body": "now"}}
+    edited = echo(type="edit", edit={"original_message_id": "wamid.0", "message": new}, text=None)
+    thumb = echo(type="reaction", reaction={"message_id": "wamid.0", "emoji": "👍"}, text=None)
+    unreadable = echo(type="unsupported", errors=[{"code": 131051, "error_data": {"details": "A message."}}], text=None)
+
+    assert (edited["type"], edited["text"], edited["context"]["id"]) == ("text", {"body": "now"}, "wamid.0")
+    assert (thumb["text"], thumb["context"]["id"]) == ({"body": "👍"}, "wamid.0")
+    assert unreadable["text"] == {"body": "A message."}
+    for kind in ("revoke", "media_placeholder"):
+        assert shaped("chatwoot", make_echo(type=kind)) is None
 
 
 def test_typebot_gets_no_field_that_it_refuses() -> None:

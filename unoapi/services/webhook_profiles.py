@@ -170,7 +170,7 @@ def _chatwoot(change: dict[str, Any], _: str) -> dict[str, Any] | None:
     ):
         return None
     _name_by_phone(value)
-    for message in _items(value, "messages"):
+    for message in _items(value, "messages") + _items(value, "message_echoes"):
         _show_edit(message)
         kind = str(message.get("type", ""))
         if kind in NOT_SHOWN:
