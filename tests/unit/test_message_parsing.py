@@ -138,7 +138,17 @@ def test_a_bug_of_the_provider_is_no_mistake_of_the_client(trouble: Exception) -
 
 
 @pytest.mark.parametrize(
-    ("more", "mentions"), [({}, []), ({"mentions": None}, []), ({"mentions": [5511, "5522@lid"]}, ["5511", "5522@lid"])]
+    ("more", "mentions"),
+    [
+        ({}, []),
+        ({"mentions": None}, []),
+        ({"mentions": [5511, "5522@lid"]}, ["5511", "5522@lid"]),
+        ({"mentions": ["", "15551234567", None]}, ["15551234567"]),
+        ({"mentions": "15551234567"}, ["15551234567"]),
+        ({"mentions": "15551234567, 15557654321,"}, ["15551234567", "15557654321"]),
+        ({"mentions": '["15551234567", "15557654321"]'}, ["15551234567", "15557654321"]),
+        ({"mentions": "[]"}, []),
+    ],
 )
 def test_mentions_are_a_list_of_phones(more: dict[str, Any], mentions: list[str]) -> None:
     message = parse_message({"to": CONTACT, "text": {"body": "x"}, **more})
@@ -274,6 +284,39 @@ def test_a_number_that_a_table_took_for_an_amount_is_the_same_number() -> None:
 def test_a_reaction_that_begins_with_a_joiner_is_no_emoji() -> None:
     with pytest.raises(ValidationError):
         parse_message({"to": CONTACT, "type": "reaction", "reaction": {"message_id": "X", "emoji": "\u200d\U0001f44d"}})
+
+
+BUTTONS = [{"type": "reply", "reply": {"id": "y", "title": "Yes"}}]
+SECTIONS = [{"title": "S", "rows": [{"id": "y", "title": "Yes"}]}]
+SAID = [{"type": "body", "parameters": [{"type": "text", "text": "Ana"}]}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "meant"),
+    [
+        ("interactive", {"type": "button", "body": {"text": "b"}, "action": {"buttons": json.dumps(BUTTONS)}},
+         {"type": "button", "body": {"text": "b"}, "action": {"buttons": BUTTONS}}),
+        ("interactive", {"type": "button", "body": {"text": "b"},
+                         "action": json.dumps({"buttons": [{**BUTTONS[0], "reply": json.dumps(BUTTONS[0]["reply"])}]})},
+         {"type": "button", "body": {"text": "b"}, "action": {"buttons": BUTTONS}}),
+        ("interactive", {"type": "list", "body": {"text": "b"},
+                         "action": {"button": "[x]", "sections": json.dumps(SECTIONS)}},
+         {"type": "list", "body": {"text": "b"}, "action": {"button": "[x]", "sections": SECTIONS}}),
+        ("template", {"name": "t", "components": [{"type": "body", "parameters": json.dumps(SAID[0]["parameters"])}]},
+         {"name": "t", "components": SAID}),
+        ("interactive", {"type": "flow", "body": {"text": "b"}, "action": {"name": "flow", "parameters": json.dumps(
+            {"flow_action_payload": {"screen": "A", "data": {"sections": "[1]"}}})}},
+         {"type": "flow", "body": {"text": "b"}, "action": {"name": "flow", "parameters": {
+            "flow_action_payload": {"screen": "A", "data": {"sections": "[1]"}}}}}),
+    ],
+    ids=["buttons", "a reply in an action", "sections", "parameters", "a form's own"],
+)  # fmt: skip
+def test_c10_lists_and_objects_within_a_message_may_be_texts_of_json(
+    kind: str, written: dict[str, Any], meant: dict[str, Any]
+) -> None:
+    message = parse_message({"to": CONTACT, "type": kind, kind: written})
+
+    assert message.to_wire()[kind] == meant
 
 
 def test_the_components_of_a_template_may_be_an_empty_text() -> None:

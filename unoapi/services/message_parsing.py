@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from unoapi.errors import MessageRejected, RequestError, describe
 from unoapi.errors.validation import NOT_VALID, did_you_mean, names_of, nearest, refused
 from unoapi.models.cloud_api.messages import MESSAGES, UNKNOWN, Command, OutboundMessage, Sender
-from unoapi.models.cloud_api.messages.interactive import INTERACTIVE_KINDS
+from unoapi.models.cloud_api.messages.interactive import INTERACTIVE_KINDS, unfolded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,8 @@ BLANK: tuple[Any, ...] = ("", {}, [])
 BLANK_FIELDS = frozenset({"context", "footer", "header", "preview_url", "ttl", "voice"})
 """The fields of a message, and of its object, that are a number, a flag or an object: an empty text is none."""
 WORDS = ("header", "body", "footer")
+PRESSED = ("interactive", "template")
+"""The types whose object has lists and objects within."""
 
 
 def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> OutboundMessage:
@@ -56,8 +58,14 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
 
 
 def _without_blanks(document: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The document without fields that say nothing, so that nobody whom it goes on to stumbles over them."""
+    """The document without fields that say nothing, and no text in the place of a list or an object.
+
+    Nobody whom it goes on to stumbles over them.
+    """
     part = document.get(kind)
+    if isinstance(part, dict) and kind in PRESSED:
+        part = unfolded(part)
+        document = {**document, kind: part}
     if isinstance(part, dict) and (filled := _filled(part)) is not part:
         document = {**document, kind: filled}
     return _filled(document)

@@ -291,9 +291,11 @@ def _mode(item: content.Content, message: OutboundMessage, session: Session, *, 
 def _mentions(message: OutboundMessage, item: content.Content, *, own: str) -> tuple[str, ...]:
     """The members of a group that are named: in a field of the Node version, or by their numbers in the words."""
     mentions = getattr(message, "mentions", None) or []
+    if isinstance(mentions, str):  # of a form: phones with commas between them, or a list as JSON
+        mentions = [written.strip(' "') for written in mentions.strip("[] ").split(",")]
     if not isinstance(mentions, list):
         _refuse_value("mentions must be a list of phones.")
-    named = [_member(str(written), own=own) for written in mentions]
+    named = [_member(str(written), own=own) for written in mentions if written not in ("", None)]
     if is_group(message.to or ""):
         named += [to_jid(number) for number in NUMBER_IN_TEXT.findall(_words(item))]
     return tuple(dict.fromkeys(named))

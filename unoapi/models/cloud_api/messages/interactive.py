@@ -41,6 +41,8 @@ PassedOn = Literal[
     "order_status",
 ]  # fmt: skip
 """Kinds whose `action` is the provider's affair."""
+INNER = frozenset({"action", "buttons", "cards", "components", "parameters", "reply", "rows", "sections"})
+"""The parts of menus and templates that are lists and objects."""
 INTERACTIVE_KINDS = ("button", "list", "cta_url", *get_args(PassedOn))
 
 
@@ -57,6 +59,27 @@ def _from_text(value: Any) -> Any:
     if document != mended(document):
         raise ValueError("holds a control character or half of a surrogate pair")
     return document
+
+
+def unfolded(part: Any) -> Any:
+    """A menu or a template with its inner lists and objects out of the JSON texts that stand for them, at any depth.
+
+    What a client says to a form or a shop stays. A text that is no such JSON stays, too: its field refuses it.
+    """
+    if isinstance(part, list):
+        return [unfolded(inner) for inner in part]
+    if not isinstance(part, dict):
+        return part
+    return {name: unfolded(_read(held)) if name in INNER else held for name, held in part.items()}
+
+
+def _read(written: Any) -> Any:
+    if not (isinstance(written, str) and written.lstrip().startswith(("{", "["))):
+        return written
+    try:
+        return _from_text(written)
+    except ValueError:
+        return written
 
 
 class Footer(ClientPart):
@@ -282,12 +305,6 @@ class InteractiveMessage(OutboundMessage):
     type: Literal["interactive"]
     interactive: Interactive
 
-    def to_wire(self) -> dict[str, Any]:
-        """The message as it goes to others: an action in text is an object there."""
-        wire = super().to_wire()
-        sent = wire["interactive"]
-        return {**wire, "interactive": {**sent, "action": _from_text(sent["action"])}}
-
 
 class Language(ClientPart):
     """A language code, as `pt_BR`."""
@@ -367,11 +384,11 @@ class TemplateMessage(OutboundMessage):
     template: Template
 
     def to_wire(self) -> dict[str, Any]:
-        """The message as it goes to others: components in text are a list there, a language's code is in an object."""
+        """The message as it goes to others: components are a list there, a language's code is in an object."""
         wire = super().to_wire()
         sent = dict(wire["template"])
-        if isinstance(sent.get("components"), str):
-            sent["components"] = _from_text(sent["components"] or "[]")
+        if sent.get("components") == "":
+            sent["components"] = []
         if isinstance(sent.get("language"), str) and self.template.language is not None:
             sent["language"] = {"code": self.template.language.code}
         return {**wire, "template": sent}
