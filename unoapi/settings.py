@@ -33,7 +33,7 @@ from pydantic_core import Url
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from unoapi.errors import ConfigurationError
-from unoapi.errors.validation import HEADER_NAME, HEADER_VALUE, NOWHERE, TOKEN, explain
+from unoapi.errors.validation import HEADER_NAME, HEADER_VALUE, MIN_TOKEN_LENGTH, NOWHERE, TOKEN, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,8 +71,6 @@ MAX_ALERT_URLS, MAX_ALERT_URL_CHARS = 10, 2000
 DEFAULT_PORTS = frozenset({80, 443})
 logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # `unreadable_lines` says it, once, and of which file
 MIN_EVENTS_BYTES = 10_000_000
-MIN_TOKEN_LENGTH = 16
-"""Characters of the operator's token, which others may try to guess."""
 ADDRESSES_WITH_SECRETS = frozenset({"status_failed_webhook_url", "webhook_session"})
 """Addresses that hold a secret of somebody else, though they are no secrets by their type."""
 MAX_SECRET_FILE_BYTES = 65_536

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from unoapi.bootstrap import unoapi
 from unoapi.errors import UnoError
+from unoapi.models.message_log import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from unoapi.bootstrap import Uno
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 FORM = "a time span such as 90s, 30m, 12h or 7d"
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from unoapi.broker.connector_commands import parse_command
-from unoapi.connector.convert.outbound import CAPTIONED, UNSUPPORTED, media_of, message_of
+from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of
 from unoapi.connector.media import picture_of
 from unoapi.connector.outbox import RESTRICTED_UNTIL
 from unoapi.connector.waiting_sends import WaitingSends
@@ -34,6 +34,7 @@ from unoapi.models.connector.commands import (
     Typing,
 )
 from unoapi.models.connector.content import (
+    CAPTIONED,
     WORDS,
     Buttons,
     Edit,

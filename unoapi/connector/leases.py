@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from unoapi.broker.connector_commands import parse_command
 from unoapi.errors import InvalidCommand, StoreUnavailable
 from unoapi.stores.connections import lease_key
+from unoapi.stores.redis import DELETE_IF_OWN
 from unoapi.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if owner == ARGV[1] then
 end
 return 0
 """
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
 class Leases(Protocol):
@@ -118,7 +118,7 @@ class RedisLeases:
 
     def release(self, phone: str) -> None:
         """Let another connector run the session."""
-        self._store.post(("EVAL", _RELEASE, 1, lease_key(phone), self._owner))
+        self._store.post(("EVAL", DELETE_IF_OWN, 1, lease_key(phone), self._owner))
 
     def suspend(self, phone: str) -> None:
         """No connector starts the session until a command wants it connected, later connectors included."""

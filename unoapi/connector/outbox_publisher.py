@@ -21,7 +21,7 @@ from unoapi.models.connector.content import PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.file_types import HEAD_BYTES, received_type
 from unoapi.models.jobs import Envelope, ReceiveEvent, computed_id
-from unoapi.models.media import MAX_BYTES
+from unoapi.models.media import MAX_BYTES, MEDIA_TYPES
 from unoapi.models.phones import to_jid
 from unoapi.models.text import mended
 from unoapi.telemetry.logging import UPSERT, get_logger
@@ -55,7 +55,6 @@ MEDIA_ATTEMPTS = 3
 MEDIA_PAUSE_S = 2.0
 ORDER_S = 15.0
 """So long what a chat says next waits for the file before it."""
-MEDIA_KINDS = ("image", "video", "audio", "document", "sticker")
 
 
 @dataclass(frozen=True)
@@ -387,6 +386,6 @@ def _pending_file(event: EngineEvent) -> dict[str, Any] | None:
         return None
     content = event.data.get("content") if event.type == "message" else None
     file = content.get("header_media") if isinstance(content, dict) and content.get("kind") == "buttons" else content
-    if isinstance(file, dict) and file.get("kind") in MEDIA_KINDS and isinstance(file.get("media"), dict):
+    if isinstance(file, dict) and file.get("kind") in MEDIA_TYPES and isinstance(file.get("media"), dict):
         return file if file["media"].get("state") == "pending" else None
     return None

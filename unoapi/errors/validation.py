@@ -101,6 +101,8 @@ FORMS = {
 """What stands for patterns that no sentence describes."""
 TOKEN = re.compile(r"[\x20-\x7e]*")
 """What a client can send as a token in a header."""
+MIN_TOKEN_LENGTH = 16
+"""Characters of a token: others may try to guess it."""
 HEADER_NAME = r"^[A-Za-z0-9._-]{1,64}$"
 """What a webhook's own header may be called."""
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")

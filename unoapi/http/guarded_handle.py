@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pycurl
 
 from unoapi.errors import NotSent
+from unoapi.errors.validation import HEADER_VALUE
 from unoapi.http.ca_bundle import find_ca_bundle
 from unoapi.http.failures import BAD_ADDRESS, Failure, explain_curl
 
@@ -33,7 +34,6 @@ STOP = -1
 """What a callback that takes the body returns to drop the connection."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _ALWAYS = (
     (pycurl.NOSIGNAL, 1),
     (pycurl.PROXY, ""),
@@ -175,4 +175,4 @@ def _is_name(name: str) -> bool:
 
 
 def _is_value(value: str) -> bool:
-    return (value.isascii() and value.isprintable()) or _VALUE.fullmatch(value) is not None
+    return (value.isascii() and value.isprintable()) or HEADER_VALUE.fullmatch(value) is not None

@@ -20,6 +20,7 @@ from unoapi.models.attempts import redirected_to
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
 from unoapi.models.strict_json import read_answer
+from unoapi.services.answers import THROTTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,6 @@ MAX_SPEECH_BYTES = 16 * 1024 * 1024
 """What WhatsApp takes as an audio."""
 OK = range(200, 300)
 LATER = frozenset({408, 409, 425, 429})
-PAUSES = frozenset({429, 503})
 SERVER_ERROR = 500
 CODE = re.compile(r"[A-Za-z_]{1,64}")
 ENDINGS = {
@@ -142,7 +142,7 @@ def _refusal(account: VoiceAccount, handle: GuardedHandle, body: bytes) -> Voice
     said = f"{account.name} answered HTTP {handle.status}{_word(body)}"
     if handle.status in REDIRECTS and handle.redirect:
         said = f"{account.name} answered with {redirected_to(handle.redirect)}"
-    if handle.status in PAUSES and handle.retry_after_s:
+    if handle.status in THROTTLED and handle.retry_after_s:
         return Postponed(f"{said} with Retry-After", after_ms=handle.retry_after_s * 1000)
     if handle.status in LATER or handle.status >= SERVER_ERROR:
         return VoiceFailed(said)

@@ -16,7 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from phonenumbers import parse as parse_number
 from phonenumbers.timezone import time_zones_for_number
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from unoapi.models.blanks import NothingIsEmpty
 
 if TYPE_CHECKING:
     from unoapi.models.session import Session
@@ -87,7 +89,6 @@ def _zone(value: str) -> str:
     return value
 
 
-NothingIsEmpty = BeforeValidator(lambda value: "" if value is None else value)
 Hours = Annotated[str, NothingIsEmpty, AfterValidator(_hours), Field(max_length=20)]
 Days = Annotated[str, NothingIsEmpty, AfterValidator(_days), Field(max_length=40)]
 Zone = Annotated[str, NothingIsEmpty, AfterValidator(_zone), Field(max_length=64)]

@@ -14,6 +14,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import Url
 
+MEDIA_TYPES = ("image", "video", "audio", "document", "sticker")
+"""The types of messages with a file."""
 ID_PREFIX = "3141"
 MEDIA_ID = ID_PREFIX + "[0-9]{20}"
 """Digits only, for clients that take anything else for a file; longer than any phone number."""

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import Url
 
+from unoapi.models.blanks import EmptyIsAbsent, EmptyIsOff, NothingIsNoText
 from unoapi.models.bulk import Days, Hours, Zone
 from unoapi.models.text import credential
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     WebText = str
 else:
     WebText = Annotated[WebUrl, AfterValidator(str), PlainSerializer(str)]
-EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
-EmptyIsOff = BeforeValidator(lambda value: False if value in (None, "") else value)
-NothingIsNoText = BeforeValidator(lambda value: "" if value in (None, False) else value)
 NumbersToo = BeforeValidator(lambda value: credential(value) or "")
 Flag = Annotated[bool, EmptyIsOff]
 OptionText = Annotated[str, Field(max_length=2000), NothingIsNoText]

@@ -20,16 +20,16 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from unoapi.errors.validation import HEADER_NAME
+from unoapi.errors.validation import HEADER_NAME, MIN_TOKEN_LENGTH
+from unoapi.models.blanks import EmptyIsAbsent
 from unoapi.models.connector.options import ConnectorOptions
-from unoapi.models.options import BusinessProfile, EmptyIsAbsent, Forward, WebText
+from unoapi.models.options import BusinessProfile, Forward, WebText
 from unoapi.models.text import credential, figures
 
 MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
 MAX_TTL_S = 315_360_000
 
-MIN_TOKEN_LENGTH = 16
 """Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
 
 ProviderName = Literal["whatsmeow", "forwarder", "sandbox"]

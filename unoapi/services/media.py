@@ -9,6 +9,7 @@ from unoapi.errors import MediaMissing, MediaQuotaReached, StoreUnavailable
 from unoapi.errors.validation import invalid_value
 from unoapi.models.media import (
     FILE_NAME,
+    MEDIA_TYPES,
     MediaFile,
     file_key,
     limit_of,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400
 PIECE_BYTES = 256 * 1024
-MEDIA_TYPES = ("image", "video", "audio", "document", "sticker")
 
 
 def save(  # noqa: PLR0913 (collaborators)

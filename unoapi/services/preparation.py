@@ -25,6 +25,7 @@ from unoapi.errors import (
 )
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import AudioMessage, TextMessage
+from unoapi.models.file_types import OPUS
 from unoapi.models.jobs import SendMessage
 from unoapi.models.media import MAX_BYTES
 from unoapi.services.media import copied, kinds_of_files, own_id, pieces_of, save
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     Save = Callable[[Path, str, str], MediaFile]
     """Saves a converted file: where it is, its media type, its name."""
 
-OPUS = "audio/ogg; codecs=opus"
 READY = (".ogg", ".oga", ".opus")
 PDF = ".pdf"
 PHOTOS = ("image/jpeg", "image/png")

@@ -13,8 +13,8 @@ from unoapi.errors import FetchFailed, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import error_object, serialise
 from unoapi.models.file_types import HEAD_BYTES, received_type
 from unoapi.models.jobs import ConvertAudio, FanOut, SaveMedia, computed_id
-from unoapi.models.media import MAX_BYTES, media_id_of
-from unoapi.services.media import MEDIA_TYPES, pieces_of, save
+from unoapi.models.media import MAX_BYTES, MEDIA_TYPES, media_id_of
+from unoapi.services.media import pieces_of, save
 from unoapi.services.retries import too_old
 
 if TYPE_CHECKING:

@@ -23,11 +23,12 @@ from unoapi.models.cloud_api.events import error_object, message_event, read_doc
 from unoapi.models.cloud_api.messages import TYPING_S
 from unoapi.models.identity import GROUP, Identity
 from unoapi.models.jobs import Envelope, FetchFiles, MessageJob, RunCommand, SendMessage, now_ms
+from unoapi.models.media import MEDIA_TYPES
 from unoapi.models.message_keys import OWN_IDS
 from unoapi.models.phones import STATUS_POSTS
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.trace import TraceEntry
-from unoapi.services.media import MEDIA_TYPES, told
+from unoapi.services.media import told
 from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.preparation import PREPARED
 from unoapi.services.retries import ensure_fresh, too_old

@@ -14,14 +14,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from unoapi.errors import RequestError
-from unoapi.errors.validation import HEADER_VALUE, TOKEN, invalid_value, is_usable_secret, names_of, nearest, refused
+from unoapi.errors.validation import (
+    HEADER_VALUE,
+    MIN_TOKEN_LENGTH,
+    TOKEN,
+    invalid_value,
+    is_usable_secret,
+    names_of,
+    nearest,
+    refused,
+)
 from unoapi.models.options import BusinessProfile, Forward
 from unoapi.models.phones import LOCAL_DIGITS
 from unoapi.models.provenance import NO_ADDRESSES, OLDER_NAMES
 from unoapi.models.session import (
     FORWARD,
     MAX_TIMEOUT_MS,
-    MIN_TOKEN_LENGTH,
     Session,
     Webhook,
     with_own_ids,

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.events import serialise, whole_error
-from unoapi.models.media import is_own_media_id
+from unoapi.models.media import MEDIA_TYPES, is_own_media_id
 from unoapi.models.message_keys import OWN_IDS, UNREADABLE
 from unoapi.models.phones import LID
 
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 PROFILE = "profile"
 """The name of the filter that stops what a receiver cannot take."""
-FILES = ("image", "video", "audio", "document", "sticker")
 LISTS = ("contacts", "messages", "statuses", "errors")
 TYPEBOT_TYPES = frozenset(
-    {"text", "button", "interactive", "location", "reaction", "contacts", "unsupported", "system", *FILES}
+    {"text", "button", "interactive", "location", "reaction", "contacts", "unsupported", "system", *MEDIA_TYPES}
 )
 NOT_SHOWN = frozenset({"revoke", "pin", "request_welcome", "media_placeholder"})
 """Types of Meta's in which nobody wrote anything: Chatwoot makes an empty message of each."""
@@ -58,7 +57,7 @@ def _meta(change: dict[str, Any], _: str) -> dict[str, Any] | None:
     for message in _items(value, "messages") + _items(value, "message_echoes"):
         if message.get("message_type") == "message_edit":
             _make_edit(message)
-        for kind in FILES:
+        for kind in MEDIA_TYPES:
             _without(message.get(kind), *(() if kind == "document" else ("filename",)), "view_once")
         _without(message.get("context"), "status", "message_id")
     for status in _items(value, "statuses"):
@@ -91,7 +90,7 @@ def _show_edit(message: dict[str, Any]) -> None:
     if not kind or kind not in new:
         return
     told = new[kind]
-    if kind in FILES:  # its caption alone is new
+    if kind in MEDIA_TYPES:  # its caption alone is new
         kind, told = "text", {"body": str(_as_object(told).get("caption") or "")}
     target = edit.get("original_message_id", "")
     _without(message, "edit", "errors")
@@ -133,7 +132,7 @@ def _unoapi(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
         groups = [_group_change(item) for item in _items(value, "groups")]
         return {**change, "value": {**value, **(groups[0] if groups else {})}}
     for message in _items(value, "messages") + _items(value, "message_echoes"):
-        for kind in FILES:
+        for kind in MEDIA_TYPES:
             file = message.get(kind)
             if isinstance(file, dict) and is_own_media_id(str(file.get("id") or "")):
                 file["id"] = f"{phone}/{file['id']}"
@@ -233,9 +232,9 @@ def _typebot_message(message: dict[str, Any], phone: str) -> bool:
     told = _as_object(message.get(kind))
     if kind == "interactive" and not REPLIES & told.keys():
         _make_text(message, _words_of(told))
-    elif kind in FILES and not told.get("id"):
+    elif kind in MEDIA_TYPES and not told.get("id"):
         _make_text(message, _apology(message, kind))
-    elif kind in FILES:
+    elif kind in MEDIA_TYPES:
         _without(told, "filename", "url", "sha256", "view_once", *_nulls(told))
     _without(message, "message_type", "edit_timestamp")
     message["timestamp"] = str(message.get("timestamp", ""))

@@ -19,7 +19,7 @@ from unoapi.models.bulk import MAX_CAMPAIGNS, OPEN, RANKS, Campaign
 from unoapi.models.contacts import contact_key, contact_keys
 from unoapi.models.jobs import now_ms
 from unoapi.stores.connections import CHANNEL
-from unoapi.stores.redis import score_pairs
+from unoapi.stores.redis import DELETE_IF_OWN, score_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -119,7 +119,6 @@ if holder and holder ~= ARGV[1] then return holder end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]
 """
-END = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 OPT_OUT = """
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) and not redis.call('ZSCORE', KEYS[1], ARGV[3]) then return 0 end
 redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[3])
@@ -209,7 +208,7 @@ class RedisCampaigns:
 
     def end_parsing(self, campaign_id: str) -> None:
         """Let the next one be read. Never raises, never waits."""
-        self._redis.post(("EVAL", END, 1, PARSING, campaign_id))
+        self._redis.post(("EVAL", DELETE_IF_OWN, 1, PARSING, campaign_id))
 
     def lease(self, phone: str, campaign_id: str) -> bool:
         """Whether the caller may queue the next rows: one at a time, until it advances, for ten seconds at most."""

@@ -6,13 +6,13 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from unoapi.models.claims import KeyState
+from unoapi.stores.redis import DELETE_IF_OWN
 
 if TYPE_CHECKING:
     from unoapi.stores.redis import RedisClient
 
 TTL_S = 86_400
 ACCEPTED = ":accepted"
-GIVE_BACK = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1"
 
 
 class RedisIdempotency:
@@ -34,7 +34,7 @@ class RedisIdempotency:
 
     def give_back(self, phone: str, key: str, *, digest: str) -> None:
         """Free the key of a request that was refused, unless another one was accepted under it. Never raises."""
-        self._redis.post(("EVAL", GIVE_BACK, 1, _name(phone, key), digest))
+        self._redis.post(("EVAL", DELETE_IF_OWN, 1, _name(phone, key), digest))
 
 
 def _name(phone: str, key: str) -> str:

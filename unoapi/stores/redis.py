@@ -52,6 +52,8 @@ SILENT_S = 30.0
 CALL_LINGER_S = 0.001
 POST_LINGER_S = 0.02
 REFUSAL_LOG_S = 60.0
+DELETE_IF_OWN = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+"""A script: delete a key that still has the value which its owner wrote."""
 
 REFUSALS = {
     "OOM": "its memory is full (maxmemory): give it more, or shorten UNOAPI_TRACE_TTL and DATA_TTL",

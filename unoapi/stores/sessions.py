@@ -19,6 +19,7 @@ from unoapi.models.session import WHERE_EVENTS_GO, Session, Webhook, with_own_id
 from unoapi.stores.campaigns import campaigns_key
 from unoapi.stores.config_changes import ConfigChanges
 from unoapi.stores.message_log import log_key
+from unoapi.stores.redis import DELETE_IF_OWN
 from unoapi.stores.redis_marker import KEY, READ, RedisMarker, write_first
 from unoapi.stores.request_bin import bin_key
 from unoapi.stores.session_index import ALL, CHANGES, index_commands, reindex_commands
@@ -46,7 +47,6 @@ BEGAN_TTL_S = 30 * 86_400
 """So long after a removal a number that is registered knows of it, and then for ever."""
 CHANGE_MS, CHANGE_WAIT_S = 10_000, 5.0
 """How long a change of a configuration may take, and how long the next one waits for its end."""
-GIVE_BACK = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1"
 ESSENTIAL = frozenset({"phone", "provider", "authToken", "webhooks"})
 """Fields without which a session cannot be served. Other fields that are not valid count as absent."""
 
@@ -239,7 +239,7 @@ class RedisSessions:
                 time.sleep(random.uniform(0.005, 0.03))  # noqa: S311 (no secret)
             yield
         finally:  # also when no answer came: perhaps it was set all the same
-            self._redis.post(("EVAL", GIVE_BACK, 1, name, mark))
+            self._redis.post(("EVAL", DELETE_IF_OWN, 1, name, mark))
 
     def save(self, phone: str, config: dict[str, Any]) -> Session:
         """Store a configuration.

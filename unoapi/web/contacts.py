@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from flask import Blueprint, current_app, jsonify
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import RequestError
+from unoapi.models.blanks import EmptyIsAbsent, NothingIsEmpty
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.jobs import Envelope, PostContacts, computed_id, now_ms
-from unoapi.models.options import EmptyIsAbsent, WebUrl
+from unoapi.models.options import WebUrl
 from unoapi.services import contacts
 from unoapi.web.auth import session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
@@ -30,10 +31,6 @@ def register_waiting(app: Flask, *, threads: int) -> None:
     """Let a quarter of the API's threads wait for connectors, half of these for one number."""
     of_all = max(1, threads // 4)
     app.extensions[EXTENSION] = ConcurrencyLimit(of_all, of_one=max(1, of_all // 2), what="look for contacts")
-
-
-NothingIsEmpty = BeforeValidator(lambda value: "" if value is None else value)
-"""An empty cell of a table is no number, and no reason to say nothing of the others."""
 
 
 class ContactsCheck(BaseModel):

@@ -12,9 +12,10 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from unoapi.errors import MediaMissing, NobodyAnswers, QuestionRefused, RequestError
 from unoapi.errors.validation import invalid_value
+from unoapi.models.blanks import EmptyIsAbsent
 from unoapi.models.cloud_api.messages import Sender
 from unoapi.models.connector.groups import MAX_CHANGED, MAX_DESCRIPTION, MAX_SUBJECT
-from unoapi.models.options import EmptyIsAbsent, WebUrl
+from unoapi.models.options import WebUrl
 from unoapi.models.phones import GROUP, is_group, is_individual, read_address, user_of
 from unoapi.models.text import figures
 from unoapi.ports import ServesPhones

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unoapi.errors import MediaMissing
 from unoapi.errors.validation import invalid_value
+from unoapi.models.blanks import EmptyIsAbsent, NothingIsNoText
 from unoapi.models.contacts import is_phone
 from unoapi.models.identity import Identity, is_user_id
-from unoapi.models.options import BusinessProfile, EmptyIsAbsent, NothingIsNoText, WebUrl
+from unoapi.models.options import BusinessProfile, WebUrl
 from unoapi.models.phones import digits_of, is_individual, read_address, with_ninth_digit
 from unoapi.models.session import without_secrets
 from unoapi.ports import ServesPhones

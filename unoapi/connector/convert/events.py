@@ -20,13 +20,13 @@ from unoapi.connector.convert.json_fields import (
     text_at,
 )
 from unoapi.connector.engines.base import HISTORY_MARK, EngineEvent, housekeeping_mark
+from unoapi.models.connector.events import kind_of_chat
 from unoapi.models.identity import is_same_phone
-from unoapi.models.phones import with_ninth_digit, without_device
+from unoapi.models.phones import LID, USER, with_ninth_digit, without_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-KINDS = {"g.us": "group", "newsletter": "newsletter", "broadcast": "broadcast"}
 RECEIPTS = {
     "delivered": "delivered",
     "read": "read",
@@ -34,7 +34,6 @@ RECEIPTS = {
     "readself": "self_read",
     "playedself": "self_read",
 }
-USER, LID = "s.whatsapp.net", "lid"
 HOSTED = {"hosted": USER, "hosted.lid": LID, "c.us": USER}
 """Other names of the servers of persons."""
 WRITTEN = ("body", "caption", "name", "text", "header", "footer", "title", "description")
@@ -311,10 +310,9 @@ def _party(jid: Raw, alternative: Raw) -> dict[str, Any]:
     address = address_of({**jid, "device": 0})
     users = {text_at(address, "server"): text_at(address, "user") for address in (alternative, jid)}
     personal = server in (USER, LID)
-    kind = "status" if address == "status@broadcast" else KINDS.get(server, "user")
     return {
         "jid": address,
-        "kind": kind,
+        "kind": kind_of_chat(address),
         "phone": users.get(USER, "") if personal else "",
         "lid": f"{users[LID]}@lid" if personal and users.get(LID) else "",
         "device": int_at(jid, "device"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.errors import SendRefused
 from unoapi.models.connector import content
 from unoapi.models.connector.quoting import Quoted
+from unoapi.models.file_types import OPUS
 from unoapi.models.media import with_ending
 from unoapi.models.phones import STATUS_POSTS, to_jid
 
@@ -30,13 +31,9 @@ FIELDS = {
     "sticker": "stickerMessage",
 }
 SHOWN_BUTTONS = {"classic": 3, "native": 10}
-CAPTIONED = ("image", "video", "document")
 NATIVE_NAMES = {"reply": "quick_reply", "url": "cta_url", "call": "cta_call", "copy_code": "cta_copy"}
-
-
 MENTIONS = ("mentionedJID", "nonJIDMentions")
 WHITE = 0xFFFFFFFF
-OPUS = "audio/ogg; codecs=opus"
 UNSUPPORTED = 131051
 """The Cloud API's error code for a kind of message that cannot be sent."""
 
@@ -116,7 +113,7 @@ def _text(item: content.Text, to: str) -> dict[str, Any]:
 
 def _media(item: content.Media, uploaded: dict[str, Any]) -> dict[str, Any]:
     part: dict[str, Any] = {**uploaded, "mimetype": _mime_type(item)}
-    if item.caption and item.kind in CAPTIONED:
+    if item.caption and item.kind in content.CAPTIONED:
         part["caption"] = item.caption
     if item.kind == "document":
         name = item.filename or with_ending("file", item.mime_type)
@@ -193,7 +190,7 @@ def _edit(item: content.Edit, to: str) -> dict[str, Any]:
     edited: dict[str, Any]
     if isinstance(inner_content, content.Text):
         edited = {"conversation": inner_content.body}
-    elif isinstance(inner_content, content.Media) and inner_content.kind in CAPTIONED:
+    elif isinstance(inner_content, content.Media) and inner_content.kind in content.CAPTIONED:
         edited = {FIELDS[inner_content.kind]: {"caption": inner_content.caption}}
         if inner_content.kind == "document":
             edited = {"documentWithCaptionMessage": {"message": edited}}

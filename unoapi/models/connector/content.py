@@ -333,8 +333,8 @@ KINDS: dict[str, type[Base]] = {
     "protocol": Protocol,
     "edit": Edit,
 }
-
-
+CAPTIONED = ("image", "video", "document")
+"""Files below which WhatsApp shows words; those of a sound follow it as a text."""
 WORDS: dict[type[Base], str] = {Text: "body", Media: "caption", ListMenu: "body", Buttons: "body", Poll: "name"}
 """The field in which members of a group can be mentioned."""
 

@@ -42,6 +42,11 @@ YEAR_10000_S = 253_402_300_800
 KIND_OF_SERVER = {"g.us": "group", "newsletter": "newsletter", "broadcast": "broadcast"}
 
 
+def kind_of_chat(jid: str) -> str:
+    """What a chat's address says that it is: user, group, newsletter, status or broadcast."""
+    return "status" if jid == STATUS_POSTS else KIND_OF_SERVER.get(jid.partition("@")[2], "user")
+
+
 class Party(Base):
     """A chat or a sender. `kind` follows from the address where an engine leaves it out."""
 
@@ -61,8 +66,7 @@ class Party(Base):
     def _kind_by_address(cls, value: Any) -> Any:
         if not isinstance(value, dict) or value.get("kind") or not isinstance(jid := value.get("jid"), str):
             return value
-        kind = "status" if jid == STATUS_POSTS else KIND_OF_SERVER.get(jid.partition("@")[2], "user")
-        return {**value, "kind": kind}
+        return {**value, "kind": kind_of_chat(jid)}
 
 
 class Referral(Base):

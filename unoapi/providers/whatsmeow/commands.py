@@ -39,11 +39,20 @@ from unoapi.models.cloud_api.messages.interactive import (
 from unoapi.models.connector import content
 from unoapi.models.connector.bounds import plain_name
 from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send, Typing
+from unoapi.models.file_types import OPUS
 from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
 from unoapi.models.media import UNKNOWN, type_of
 from unoapi.models.message_keys import OWN_IDS, MessageKey
-from unoapi.models.phones import NUMBER_IN_TEXT, STATUS_POSTS, is_group, is_individual, read_address, to_jid, user_of
+from unoapi.models.phones import (
+    NUMBER_IN_TEXT,
+    STATUS_POSTS,
+    is_group,
+    is_individual,
+    read_address,
+    to_jid,
+    user_of,
+)
 from unoapi.providers.whatsmeow.vcards import write_card
 from unoapi.services.preparation import first_link
 
@@ -58,14 +67,12 @@ if TYPE_CHECKING:
     Mode = Literal["text", "classic", "native"]
 
 UNSUPPORTED, INVALID = 131051, 131009
-CAPTIONED = ("image", "video", "document")
-"""WhatsApp shows words below these; those of a sound follow it as a text."""
 MAX_TIMER_S = 366 * 86_400
 """More than any phone offers; a number that does not fit would spoil the whole message."""
 MAX_CARDS = 10
 ON_PHONE = Sender(at_meta=False)
 MEASURED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "view_once", "page_count")
-VOICE = {"audio/ogg": "audio/ogg; codecs=opus"}
+VOICE = {"audio/ogg": OPUS}
 """WhatsApp plays a voice note only with its codec."""
 PIN_DAYS, USUAL_PIN_DAYS, DAY_S = (1, 7, 30), 7, 86_400
 COLOR = re.compile(r"#?[0-9A-Fa-f]{6}")
@@ -114,7 +121,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
     except ValidationError:  # fields that Meta does not know, and the connector does
         _refuse_value("The message's object has not the form of its type.")
     commands = [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to)]
-    if isinstance(body, content.Media) and body.caption and body.kind not in CAPTIONED:
+    if isinstance(body, content.Media) and body.caption and body.kind not in content.CAPTIONED:
         words = Send(
             content=content.Text(body=body.caption),
             silent=True,

@@ -17,13 +17,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, Url
 
+from unoapi.models.blanks import EmptyIsAbsent
 from unoapi.models.cloud_api.as_sent import ClientPart
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 from unoapi.models.cloud_api.messages.sender import AtMost, sender_of
 
 MAX_LINK_CHARS = 4096
 MAX_CONTACTS = 257
-EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
 Caption = Annotated[str, AtMost(1024)] | None
 MediaId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,255}$"), AfterValidator(lambda value: value)]
 
