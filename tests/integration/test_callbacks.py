@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -574,3 +575,51 @@ def test_a_tenant_has_no_ids_looked_up_by_what_its_events_name(api: Api) -> None
     assert answer.status_code == 200, answer.text
     assert events(taken(api)) == [(PHONE, "message", "wamid.A")]
     assert "4711" not in directory._nodes
+
+
+@pytest.mark.parametrize("token", [None, f"{TOKEN}-{PHONE}"])
+@pytest.mark.parametrize("secret", ["", "wrong"])
+def test_whose_number_it_is_says_no_refusal(api: Api, token: str | None, secret: str) -> None:
+    """One that nobody has, one that the token does not open, and one whose own app signs."""
+    answers = []
+    for number_id in ("9999", "1002", "1003"):
+        raw = json.dumps(callback(change(number_id, messages=[text()]), account="")).encode()
+        headers = {"Content-Type": "application/json"}
+        headers |= {"X-Hub-Signature-256": sign_hub(secret, raw)} if secret else {}
+        answers.append(api.request("POST", ALL, token=token, data=raw, headers=headers))
+
+    assert {answer.status_code for answer in answers} == {404 if token and not secret else 401}
+    assert len({json.dumps({**answer.json()["error"], "fbtrace_id": ""}) for answer in answers}) == 1
+
+
+@pytest.mark.parametrize("by", ["nobody", "tenant", "app of a session"])
+def test_nobody_has_many_numbers_looked_for(api: Api, by: str) -> None:
+    """Each takes some questions to Redis, and a thread of the API meanwhile."""
+    directory: Any = api.uno.directory
+    strangers = [change(f"77{number:03}", messages=[text(f"wamid.{number}")]) for number in range(100)]
+    document = callback(change(messages=[text()]), *strangers)
+
+    if by == "tenant":
+        answer = api.post(ALL, document, token=f"{TOKEN}-{PHONE}")
+    else:
+        path, secret = (ALL, "wrong") if by == "nobody" else (f"{ALL}/{STRANGER}", OWN_SECRET)
+        answer = signed(api, document, path=path, secret=secret)
+
+    assert answer.status_code == 400
+    assert "at most 20 numbers" in answer.text
+    assert not [node for node in directory._nodes if node.startswith("77")]
+    assert not taken(api)
+
+
+@SENDERS
+def test_a_number_that_many_changes_name_is_looked_for_once(
+    api: Api, post: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory: Any = api.uno.directory
+    look = Mock(wraps=directory.phones_of)
+    monkeypatch.setattr(directory, "phones_of", look)
+
+    assert post(api, callback(*[change(messages=[text(f"wamid.{number}")]) for number in range(50)])).status_code == 200
+
+    assert look.call_args_list.count(call("1001")) == 1
+    assert len(events(taken(api))) == 50

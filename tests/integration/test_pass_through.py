@@ -827,6 +827,17 @@ def test_what_hands_out_more_than_a_thing_is_not_passed_on(api: Api, graph: Grap
     assert graph.sent == []
 
 
+def test_no_argument_makes_another_request_of_one(api: Api, graph: Graph) -> None:
+    """Graph does what `method` says, whatever the request's own says; who may was decided by that."""
+    for query in ("method=delete&name=n", "method=get&method=POST", "name=n&method=Delete", "method="):
+        assert ask(api, "GET", f"{NUMBER}/message_templates?{query}").status_code == 400
+    assert graph.sent == []
+
+    graph.replies[f"GET {TEMPLATES}"] = (200, {"data": []})
+    assert ask(api, "GET", f"{NUMBER}/message_templates?method=get&name=n").status_code == 200
+    assert only(graph).path == f"{TEMPLATES}?name=n"
+
+
 def test_a_template_that_is_kept_here_is_no_thing_of_metas(api: Api, graph: Graph) -> None:
     template = {"name": "here", "language": "en", "components": [{"type": "BODY", "text": "x"}]}
     created = ask(api, "POST", f"{SANDBOX}/message_templates", token=f"session-token-{SANDBOX}", json=template).json()
@@ -861,4 +872,5 @@ def test_the_environments_account_is_the_operators(
         assert status("GET", f"{NUMBER}/message_templates", TOKEN) == 200
         assert [status("GET", path, TOKEN) for path in (f"{NUMBER}/analytics", FLOW)] == [403, 403]
         assert status("DELETE", f"{NUMBER}/message_templates/n", TOKEN) == 403
+        assert status("GET", f"{NUMBER}/message_templates?method=delete&name=n", TOKEN) == 400
         assert [status("GET", path, OPERATOR) for path in (f"{NUMBER}/analytics", FLOW)] == [200, 200]

@@ -216,7 +216,7 @@ def opened_phone(node: str) -> str:
     token = _token()
     phone = phone_opened_by(token, node)
     if phone is None:
-        raise _unknown_id() if g.operator else _unknown_or_refused(token)
+        raise unknown_id() if g.operator else _unknown_or_refused(token)
     accept(token, request.environ)
     return phone
 
@@ -266,7 +266,7 @@ def _unknown_or_refused(token: str) -> RequestError:
         return _refused(token)
     if not is_repeated(request.environ):
         limits().accept(token)  # it counts as any other request of this token
-    return _unknown_id()
+    return unknown_id()
 
 
 def _refused(token: str, wanted: str = NUMBERS) -> RequestError:
@@ -274,7 +274,8 @@ def _refused(token: str, wanted: str = NUMBERS) -> RequestError:
     return forbidden(wanted) if token else unauthorised(wanted)
 
 
-def _unknown_id() -> RequestError:
+def unknown_id() -> RequestError:
+    """The answer to who asks for a thing that is not there, or that the token does not open: both look alike."""
     details = "There is nothing of this id, or the token does not open it."
     return RequestError("Unsupported request: unknown id", code=100, status=404, details=details)
 

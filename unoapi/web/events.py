@@ -18,9 +18,9 @@ from unoapi.providers.cloud_api import callbacks
 from unoapi.telemetry.logging import LISTENER, get_logger
 from unoapi.web.auth import (
     IS_PHONE,
-    check_operator,
     check_owner,
     check_token,
+    given_token,
     is_operator,
     opened_phone,
     owner,
@@ -28,6 +28,7 @@ from unoapi.web.auth import (
     public,
     refuse_guess,
     same,
+    unknown_id,
 )
 from unoapi.web.errors import forbidden
 from unoapi.web.parts import parts
@@ -55,6 +56,8 @@ MAX_GROWTH = 4
 MIN_BOUND = 2 * 1024 * 1024
 OPERATOR, SESSION = "operator", "session"
 """Who signed a callback."""
+MOST_NAMED = 20
+"""So many numbers one request names, unless the operator or the operator's app sent it: each has to be looked for."""
 
 
 @routes.post("/webhooks/whatsapp/<digits:phone>")
@@ -74,11 +77,12 @@ def receive(phone: str) -> ResponseReturnValue:
     changes, odd = _callback(from_whatsapp=bool(signer) or g.operator, signed=bool(signer))
     trusted = signer == OPERATOR or (not signer and g.operator)
     may_be_others = bool(signer) or g.operator  # a session's token is one number's, and looks up no other
-    ids: dict[str, Any] = {"directory": parts().directory, "sessions": parts().sessions}
-    accepted = _Accepted()
+    if signer == SESSION:
+        _ensure_few_named(changes)
+    accepted, numbers = _Accepted(), _Numbers()
     for change in changes:
         try:
-            other = callbacks.number_at(change, phone=phone, **ids) if may_be_others else phone
+            other = numbers.at(change, phone=phone) if may_be_others else phone
         except (Postponed, StoreUnavailable):
             if trusted:  # it may be another number's: nobody else's webhooks get it meanwhile
                 accepted.jobs.append(callbacks.job_at(change, phone=phone))
@@ -107,12 +111,14 @@ def receive_any() -> ResponseReturnValue:
     if not by_app:
         _ensure_usual_size()
     changes, odd = _callback(from_whatsapp=signed or g.operator, signed=by_app)
-    accepted = _Accepted()
+    if not by_app and not is_operator(given_token()):
+        _ensure_few_named(changes)
+    accepted, numbers = _Accepted(), _Numbers()
     kept = [callbacks.job_for_odd(part, phone=callbacks.NOBODY) for part in odd]
     problems: list[RequestError] = []
     for change in changes:
         try:
-            phones = callbacks.numbers_of(change, directory=parts().directory, sessions=parts().sessions)
+            phones = numbers.of(change)
         except UnknownNumber as error:
             problems.append(_refusal(error, by_app=by_app))
             kept.append(callbacks.job_to_place(change))
@@ -121,13 +127,42 @@ def receive_any() -> ResponseReturnValue:
             try:
                 trusted = accepted.is_trusted(phone)
             except RequestError as error:
-                problems.append(error)
+                problems.append(_same_for_all(error))
                 kept.append(callbacks.job_for_odd(OddPart(change.value, error.title), phone=phone))
             else:
                 accepted.add(change, phone=phone, trusted=trusted)
     if problems and not accepted.jobs and not by_app:
         raise problems[0]
     return accepted.publish(kept if by_app or (not signed and g.operator) else ())
+
+
+class _Numbers:
+    """Whose a request's changes are. What names the same number is looked for once."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, Any] = {"directory": parts().directory, "sessions": parts().sessions}
+        self._found: dict[tuple[str, ...], list[str] | UnknownNumber] = {}
+
+    def of(self, change: Change) -> list[str]:
+        """The registered numbers that it is about. Raises UnknownNumber, Postponed."""
+        named = callbacks.named_in(change)
+        if named not in self._found:
+            try:
+                self._found[named] = callbacks.numbers_of(change, **self._ids)
+            except UnknownNumber as error:
+                self._found[named] = error
+        found = self._found[named]
+        if isinstance(found, UnknownNumber):
+            raise found
+        return found
+
+    def at(self, change: Change, *, phone: str) -> str:
+        """The number of a change that came to the address of `phone`. Raises Postponed, StoreUnavailable."""
+        named = callbacks.named_in(change)
+        if named not in self._found:
+            self._found[named] = [callbacks.number_at(change, phone=phone, **self._ids)]
+        (found,) = self.of(change)
+        return found
 
 
 class _Accepted:
@@ -196,14 +231,30 @@ def _ensure_usual_size() -> None:
         raise RequestEntityTooLarge
 
 
+def _ensure_few_named(changes: Iterable[Change]) -> None:
+    """Refuse what names more numbers than such a caller can speak for, before one of them is looked for."""
+    if len({callbacks.named_in(change) for change in changes}) > MOST_NAMED:
+        if request.headers.get(SIGNATURE):
+            refuse_guess()
+        details = f"A request is about at most {MOST_NAMED} numbers."
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+
+
 def _refusal(error: UnknownNumber, *, by_app: bool) -> RequestError:
     """A number that nobody has looks like one that the token does not open, but to the operator and Meta."""
     if not by_app:
         try:
-            check_operator()
+            check_owner(None)
         except RequestError as refusal:
-            return refusal
+            return _same_for_all(refusal)
+        if not g.operator:
+            return _same_for_all(unknown_id())
     return RequestError("Unknown phone number id", code=100, status=400, details=f"{error}.")
+
+
+def _same_for_all(refusal: RequestError) -> RequestError:
+    """Of a wrong signature nobody hears whether there is such a number, nor whose secret would be right."""
+    return forbidden() if request.headers.get(SIGNATURE) else refusal
 
 
 @routes.get("/webhooks/whatsapp/<digits:phone>")

@@ -51,6 +51,9 @@ MIN_TOKEN_CHARS = 16
 """Of a token of Meta's, which has far more: a shorter text may stand in an answer by chance."""
 OURS = frozenset({"access_token", "hub.verify_token"})
 """Arguments that are for this gateway: Meta never gets a client's token."""
+METHOD = "method"
+"""The argument by which Graph does something else than the request's own method says, which decided who may."""
+NEVER_SENT = OURS | {METHOD}
 REFUSED = {"502": "Meta refuses the session's own token."}
 """What a route that asks Meta answers, too."""
 JSON = "application/json"
@@ -237,7 +240,10 @@ def _pass(session: Session, asked: GraphRequest) -> Response:
 def _query() -> tuple[tuple[str, str], ...]:
     if any(SECRETS in value for value in request.args.values()):  # a field of a node, however deep it is asked for
         raise NotFound
-    return tuple((name, value) for name, value in request.args.items(multi=True) if name not in OURS)[:MAX_QUERY]
+    if any(method.upper() != request.method for method in request.args.getlist(METHOD)):
+        details = f"{METHOD}: send the request with this method itself. Graph would take the argument for it."
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    return tuple((name, value) for name, value in request.args.items(multi=True) if name not in NEVER_SENT)[:MAX_QUERY]
 
 
 def _body() -> tuple[bytes | None, str]:

@@ -63,6 +63,14 @@ def number_at(change: Change, *, phone: str, directory: SessionDirectory, sessio
     return phone
 
 
+def named_in(change: Change) -> tuple[str, ...]:
+    """All by which a change names its number, or its account: changes that name the same are the same number's."""
+    metadata = change.value.get("metadata") or {}
+    of_metadata = (_text(metadata.get("phone_number_id")), _text(metadata.get("display_phone_number")))
+    beside = (next(_shown_in(change.value), ""), _number_id_in(change.value))
+    return (*of_metadata, *beside, change.entry_id, _account_in(change.value))
+
+
 def _first_registered(phones: Iterable[str], sessions: SessionStore) -> str | None:
     return next((phone for phone in phones if NUMBER.fullmatch(phone) and sessions.find(phone).stored), None)
 
