@@ -489,6 +489,17 @@ def test_what_only_meta_knows_of_the_numbers_of_an_account_is_asked_there(api: A
     assert only(graph).path == f"/v23.0/{AT_META}?fields=quality_rating"
 
 
+def test_c12_what_only_meta_knows_of_an_account_is_asked_there(api: Api, graph: Graph) -> None:
+    said = {"name": "Shop", "message_template_namespace": "ns", "health_status": {"can_send_message": "AVAILABLE"}}
+    graph.replies[f"GET /v23.0/{ACCOUNT}"] = (200, {**said, "id": ACCOUNT})
+
+    shown = ask(api, "GET", ACCOUNT, params={"fields": ",".join(("id", *said))}).json()
+    ask(api, "GET", ACCOUNT)
+
+    assert shown == {**said, "id": ACCOUNT}
+    assert only(graph).path == f"/v23.0/{ACCOUNT}?fields=health_status%2Cmessage_template_namespace%2Cname"
+
+
 def test_a_list_of_numbers_waits_for_meta_for_a_bounded_time(
     api: Api, graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -874,3 +885,7 @@ def test_the_environments_account_is_the_operators(
         assert status("DELETE", f"{NUMBER}/message_templates/n", TOKEN) == 403
         assert status("GET", f"{NUMBER}/message_templates?method=delete&name=n", TOKEN) == 400
         assert [status("GET", path, OPERATOR) for path in (f"{NUMBER}/analytics", FLOW)] == [200, 200]
+
+        graph.replies[f"GET /v23.0/{ACCOUNT}"] = (200, {"name": "the operator's"})
+        asked = {token: ask(api, "GET", ACCOUNT, token=token, params={"fields": "name"}) for token in (TOKEN, OPERATOR)}
+        assert [answer.json()["name"] for answer in asked.values()] == [NUMBER, "the operator's"]

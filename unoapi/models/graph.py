@@ -33,6 +33,15 @@ SAID_OF_NUMBERS = frozenset(
     }
 )  # fmt: skip
 """What only Meta knows of a number that is there."""
+SAID_OF_ACCOUNTS = frozenset(
+    {
+        "account_review_status", "business_verification_status", "country", "currency", "health_status",
+        "is_enabled_for_insights", "marketing_messages_lite_api_status", "message_template_namespace", "name",
+        "on_behalf_of_business_info", "owner_business_info", "ownership_type", "primary_funding_id", "timezone_id",
+        "whatsapp_business_manager_messaging_limit",
+    }
+)  # fmt: skip
+"""The same of a business account."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from unoapi.errors import RequestError
 from unoapi.errors.validation import invalid_value
-from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES, SAID_OF_NUMBERS, GraphRequest
+from unoapi.models.graph import ACCOUNT_EDGES, NUMBER_EDGES, SAID_OF_ACCOUNTS, SAID_OF_NUMBERS, GraphRequest
 from unoapi.models.phones import is_valid
 from unoapi.web.auth import check_owner, owner, session_at_meta, session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
@@ -185,20 +185,31 @@ def forward_node(session: Session, path: str) -> Response:
 
 def said_of_number(session: Session, names: Iterable[str]) -> dict[str, Any]:
     """What Meta says of a number that is there, of these fields; nothing of what it does not say now."""
-    asked = SAID_OF_NUMBERS.intersection(names)
-    if not asked or session.provider != "forwarder":
+    return _said(session, session.webhook_forward.phone_number_id, SAID_OF_NUMBERS.intersection(names))
+
+
+def said_of_account(session: Session, names: Iterable[str]) -> dict[str, Any]:
+    """The same of the number's account there. Of the environment's account it is said to the operator alone."""
+    account_id = session.webhook_forward.business_account_id
+    if not account_id or (session.environments_account and not g.operator):
         return {}
-    query = (("fields", ",".join(sorted(asked))),)
+    return _said(session, account_id, SAID_OF_ACCOUNTS.intersection(names))
+
+
+def _said(session: Session, node: str, names: frozenset[str]) -> dict[str, Any]:
+    if not names or session.provider != "forwarder":
+        return {}
+    query = (("fields", ",".join(sorted(names))),)
     limit: ConcurrencyLimit = current_app.extensions[EXTENSION]
     try:
         with limit.taken(session.phone):
-            answer = parts().graph.ask(session, GraphRequest("GET", session.webhook_forward.phone_number_id, query))
+            answer = parts().graph.ask(session, GraphRequest("GET", node, query))
     except RequestError:
         return {}
     document = json.loads(answer.body or b"{}")
     if answer.status >= 400 or not isinstance(document, dict):  # noqa: PLR2004 (an error)
         return {}
-    return {name: document[name] for name in asked if name in document}
+    return {name: document[name] for name in names if name in document}
 
 
 def forward_upload(session: Session, upload_id: str) -> Response:

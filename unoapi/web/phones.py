@@ -23,7 +23,7 @@ from unoapi.web import templates as message_templates
 from unoapi.web.auth import check_owner, is_stored, opened_phone, owner, session_token
 from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
-from unoapi.web.pass_through import REFUSED, forward, forward_change, or_at_meta, said_of_number
+from unoapi.web.pass_through import REFUSED, forward, forward_change, or_at_meta, said_of_account, said_of_number
 from unoapi.web.request_body import parameters
 from unoapi.web.schemas import schema
 from unoapi.web.uploads import file_of_handle
@@ -85,7 +85,8 @@ def session_of(phone: str) -> Session:
 def show(version: str, node: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """The phone object with status, templates and configuration, or those `fields` of it.
 
-    What only Meta knows of a number that is there, as its quality, is asked there when it is among the `fields`.
+    What only Meta knows of a number or an account that is there, as its quality or its name, is asked there when it is
+    among the `fields`.
     By the id of its business account it is the account, with what is said of its number; by that of a template the
     template.
     """
@@ -105,7 +106,8 @@ def _template_of(node: str) -> tuple[str, dict[str, Any]] | None:
 def _shown(phone: str, node: str) -> ResponseReturnValue:
     uno, session, fields = parts(), session_of(phone), asked_fields()
     document = phone_object(session, operators=uno.operator_addresses)
-    if node == session.waba_id and node not in (phone, session.phone_number_id):
+    is_account = node == session.waba_id and node not in (phone, session.phone_number_id)
+    if is_account:
         document |= account_object(session)
     if not fields or "status" in fields:
         document["status"] = status_of(session, uno.directory.statuses([phone]).get(phone))
@@ -114,7 +116,9 @@ def _shown(phone: str, node: str) -> ResponseReturnValue:
         shown = templates.shown(phone, stored, only_hello=uno.settings.only_hello_template)
         document["message_templates"] = {"data": [] if session.provider == "forwarder" else shown}  # Meta's are there
     if fields:
-        return jsonify(chosen({**document, **said_of_number(session, fields)}, fields))
+        said = said_of_account(session, fields) if is_account else {}
+        others = [name for name in fields if name not in said]
+        return jsonify(chosen({**document, **said_of_number(session, others), **said}, fields))
     return jsonify({**without_secrets(uno.sessions.config(phone) or {}), **document})
 
 
