@@ -241,6 +241,9 @@ FLOW = {"type": "action", "action": {"flow_token": "t", "flow_action_data": {"id
     ("message", "sent"),
     [
         ({"type": "text", "text": {"body": 5, "preview_url": True}}, {"body": "5", "preview_url": True}),
+        ({"type": "text", "text": {"body": "a", "preview_url": "False"}}, {"body": "a", "preview_url": False}),
+        ({"type": "audio", "audio": {"link": "https://a.test/1", "voice": 1}},
+         {"link": "https://a.test/1", "voice": True}),
         ({"type": "document", "document": {"link": "https://a.test/1", "filename": 2026, "caption": 1.5}},
          {"link": "https://a.test/1", "filename": "2026", "caption": "1.5"}),
         ({"type": "location", "location": {"latitude": 1, "longitude": -46.6, "name": 5, "address": 7}},
@@ -266,9 +269,11 @@ FLOW = {"type": "action", "action": {"flow_token": "t", "flow_action_data": {"id
          {"type": "flow", "body": {"text": "b"}, "action": {
             "name": "flow", "parameters": {"flow_action_payload": {"screen": "A", "data": {"id": 7}}}}}),
     ],
-    ids=["text", "document", "location", "card", "list", "template", "form's own"],
+    ids=["text", "no", "yes", "document", "location", "card", "list", "template", "form's own"],
 )  # fmt: skip
-def test_a_number_in_the_place_of_a_text_goes_to_meta_as_its_figures(message: dict[str, Any], sent: Any) -> None:
+def test_a_number_in_the_place_of_a_text_goes_to_meta_as_its_figures_and_a_flag_as_one(
+    message: dict[str, Any], sent: Any
+) -> None:
     meta = Meta()
 
     send(provider_of_meta(meta, MemoryIds()), {**TO, **message})

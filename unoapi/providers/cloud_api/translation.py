@@ -39,6 +39,9 @@ TEXTS = frozenset(
     }
 )  # fmt: skip
 """What is a text in a message, wherever it stands: clients write a number there."""
+FLAGS = frozenset({"preview_url", "voice"})
+"""What is true or false there: forms write a text or a number."""
+NO = frozenset({"0", "f", "false", "n", "no", "off"})
 THEIR_OWN = frozenset({"flow_action_data"})
 """What is a form's affair."""
 PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id", "phone_number"})
@@ -111,7 +114,10 @@ def _without_blank(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_texts(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in which a number is its figures where a text is meant: phones show it, Meta refuses the message."""
+    """A message in which a number is its figures where a text is meant, and a flag is one.
+
+    Phones show such a message, and Meta refuses it. Each flag was read as one before.
+    """
     kind = str(message.get("type"))
     menu = message.get("interactive")
     if kind == "interactive" and not (isinstance(menu, dict) and menu.get("type") in MENUS):
@@ -125,6 +131,8 @@ def _written(part: Any, name: str = "") -> Any:
     if isinstance(part, list):
         return [_written(held) for held in part]
     is_number = isinstance(part, int | float) and not isinstance(part, bool)
+    if name in FLAGS and (is_number or isinstance(part, str)):
+        return bool(part) if is_number else part.lower() not in NO
     return str(part) if is_number and name in TEXTS else part
 
 

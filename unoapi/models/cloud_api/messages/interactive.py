@@ -43,6 +43,8 @@ PassedOn = Literal[
 """Kinds whose `action` is the provider's affair."""
 INNER = frozenset({"action", "buttons", "cards", "components", "parameters", "reply", "rows", "sections"})
 """The parts of menus and templates that are lists and objects."""
+LISTS = INNER - {"action", "reply"}
+"""Those that are lists; a `cta_url` has an object of `parameters`."""
 INTERACTIVE_KINDS = ("button", "list", "cta_url", *get_args(PassedOn))
 
 
@@ -62,18 +64,21 @@ def _from_text(value: Any) -> Any:
 
 
 def unfolded(part: Any) -> Any:
-    """A menu or a template with its inner lists and objects out of the JSON texts that stand for them, at any depth.
+    """A menu or a template with its inner lists and objects out of what stands for them, at any depth.
 
-    What a client says to a form or a shop stays. A text that is no such JSON stays, too: its field refuses it.
+    That is a JSON text, or for a list an object that is numbered. What a client says to a form or a shop stays. A text
+    that is no such JSON stays, too: its field refuses it.
     """
     if isinstance(part, list):
         return [unfolded(inner) for inner in part]
     if not isinstance(part, dict):
         return part
-    return {name: unfolded(_read(held)) if name in INNER else held for name, held in part.items()}
+    return {name: unfolded(_read(held, name)) if name in INNER else held for name, held in part.items()}
 
 
-def _read(written: Any) -> Any:
+def _read(written: Any, name: str) -> Any:
+    if name in LISTS and isinstance(written, dict) and written and all(key.isdecimal() for key in written):
+        return list(written.values())  # PHP's list from which something was taken
     if not (isinstance(written, str) and written.lstrip().startswith(("{", "["))):
         return written
     try:
