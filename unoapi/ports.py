@@ -345,7 +345,7 @@ class MessageIds(Protocol):
     def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
         """Save which of ours one of theirs is, and not the other way."""
 
-    def remember_told(self, phone: str, message_ids: Collection[str]) -> None:
+    def remember_shown(self, phone: str, message_ids: Collection[str]) -> None:
         """Save by which of Meta's ids clients know messages that others wrote: later it may name them by other ones."""
 
     def ours(self, phone: str, theirs: str) -> str:

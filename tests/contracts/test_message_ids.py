@@ -47,8 +47,8 @@ def test_the_newest_pair_counts(ids: MessageIds) -> None:
 
 def test_a_message_that_was_told_is_known_from_either_side_by_the_id_that_was_told_first(ids: MessageIds) -> None:
     told, seen_by_the_contact = meta_id("5549988887777"), meta_id("5511970000000")
-    ids.remember_told(PHONE, [told, "3EB0AA", "wamid.NONE"])
-    ids.remember_told(PHONE, [seen_by_the_contact])
+    ids.remember_shown(PHONE, [told, "3EB0AA", "wamid.NONE"])
+    ids.remember_shown(PHONE, [seen_by_the_contact])
 
     assert eventually(lambda: ids.ours(PHONE, seen_by_the_contact) == told)
     assert ids.ours(PHONE, told) == told

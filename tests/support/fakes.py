@@ -809,7 +809,7 @@ class MemoryIds:
     def remember_ours(self, phone: str, *, theirs: str, ours: str) -> None:
         self.pairs[phone, theirs] = ours
 
-    def remember_told(self, phone: str, message_ids: Collection[str]) -> None:
+    def remember_shown(self, phone: str, message_ids: Collection[str]) -> None:
         for message_id in message_ids:
             if token := message_token(message_id):
                 self.pairs.setdefault((phone, f"~{token}"), message_id)

@@ -147,7 +147,11 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         0,
         "UNOAPI_WEBHOOK_SECRET_PREVIOUS: what was replaced still works",
     ),
-    "nobody is told of failures": (checks.check_telling(make_settings()), 0, "set UNOAPI_ALERT_URLS or STATUS_FAILED"),
+    "nobody is told of failures": (
+        checks.check_reporting(make_settings()),
+        0,
+        "set UNOAPI_ALERT_URLS or STATUS_FAILED",
+    ),
     "an address of alerts that leads nowhere": (
         checks.check_channels(["1-slak"]),
         78,
@@ -376,7 +380,7 @@ def test_the_doctor_knows_who_takes_from_each_work_queue() -> None:
 
 HEALTHY: dict[str, Iterable[Finding]] = {
     "settings": checks.check_settings(SETTINGS),
-    "alerts": checks.check_telling(SETTINGS),
+    "alerts": checks.check_reporting(SETTINGS),
     "Graph": checks.check_graph_version(SETTINGS),
     "secrets": checks.check_previous_secrets(SETTINGS),
     "RabbitMQ": of_broker(BROKER),

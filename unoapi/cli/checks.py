@@ -197,7 +197,7 @@ def check_previous_secrets(settings: Settings) -> Iterator[Finding]:
         yield note("settings", f"{', '.join(used)}: what was replaced still works; empty it when nobody uses it")
 
 
-def check_telling(settings: Settings) -> Iterator[Finding]:
+def check_reporting(settings: Settings) -> Iterator[Finding]:
     """Whether anybody hears of failures."""
     if settings.status_failed_webhook_url is None and not settings.alert_urls:
         words = "nobody is told when deliveries are given up"

@@ -76,7 +76,7 @@ def _findings(env_file: Path | None, root: click.Context) -> Iterator[Finding]:
     yield from checks.check_former_names(environment)
     if env_file is None and settings is not None:
         yield from checks.check_previous_secrets(settings)
-        yield from checks.check_telling(settings)
+        yield from checks.check_reporting(settings)
         yield _versions()
         yield from all_findings(checks_of(root.obj), within_s=WITHIN_S)
 

@@ -144,11 +144,11 @@ class SessionMedia:
 
         Raises EngineUnavailable; SendRefused when the file is gone for good, or nothing that phones can show.
         """
-        described, data = self._found(item)
+        described, data = self._fetch(item)
         ensure_shown(described, len(data))
         return described, data
 
-    def _found(self, item: Media) -> tuple[Media, bytes]:
+    def _fetch(self, item: Media) -> tuple[Media, bytes]:
         if item.media is not None and item.media.key:
             return self._read(item, item.media.key)
         with tempfile.TemporaryFile() as target:

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 Reply = TypeVar("Reply", bound="BaseModel")
 
 
-def listed(ask: Ask) -> list[dict[str, Any]]:
+def list_groups(ask: Ask) -> list[dict[str, Any]]:
     """All groups, without their members."""
     groups = _read(Groups, ask("group.list", {})).groups
     return [document(group) for group in sorted(groups, key=lambda group: (-group.created_at, group.jid))]
 
 
-def found(ask: Ask, jid: str) -> Group:
+def find(ask: Ask, jid: str) -> Group:
     """One group with its members."""
     return _read(Group, ask("group.get", {"group": jid}))
 
 
-def created(ask: Ask, *, subject: str, members: Sequence[str], description: str) -> dict[str, Any]:
+def create(ask: Ask, *, subject: str, members: Sequence[str], description: str) -> dict[str, Any]:
     """A new group, with the link to join it; whoever could not be added is invited by hand."""
     group = _read(Group, ask("group.create", {"subject": subject, "members": [to_jid(member) for member in members]}))
     if description:
@@ -41,25 +41,25 @@ def created(ask: Ask, *, subject: str, members: Sequence[str], description: str)
             "participants": people}  # fmt: skip
 
 
-def changed(ask: Ask, jid: str, wanted: dict[str, Any]) -> dict[str, Any]:
+def change(ask: Ask, jid: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """What was named is otherwise now."""
     ask("group.change", {"group": jid, **wanted})
     return {"id": jid, **{name: value for name, value in wanted.items() if name != "picture"}, "updated": True}
 
 
-def members_changed(ask: Ask, jid: str, *, action: str, members: Sequence[str], done: str) -> dict[str, Any]:
+def change_members(ask: Ask, jid: str, *, action: str, members: Sequence[str], done: str) -> dict[str, Any]:
     """What became of each of those who were named: under `done`, or under `failed` with WhatsApp's code."""
     data = {"group": jid, "action": action, "members": [to_jid(member) for member in members]}
     return _sorted(_read(Members, ask("group.members", data)).members, jid, done=done)
 
 
-def requests(ask: Ask, jid: str) -> list[dict[str, Any]]:
+def list_requests(ask: Ask, jid: str) -> list[dict[str, Any]]:
     """Who wishes to join."""
     wishes = _read(JoinRequests, ask("group.requests", {"group": jid})).requests
     return [{"join_request_id": wish.jid, **person(wish), "requested_at": str(wish.requested_at)} for wish in wishes]
 
 
-def decided(ask: Ask, jid: str, *, action: str, members: Sequence[str], done: str) -> dict[str, Any]:
+def decide(ask: Ask, jid: str, *, action: str, members: Sequence[str], done: str) -> dict[str, Any]:
     """The same for wishes to join that were approved or rejected."""
     data = {"group": jid, "action": action, "members": [to_jid(member) for member in members]}
     return _sorted(_read(Members, ask("group.decide", data)).members, jid, done=done)

@@ -208,7 +208,7 @@ def resolve(
     return changed
 
 
-def told(file: dict[str, Any], *, phone: str, index: MediaIndex) -> dict[str, Any]:
+def as_received(file: dict[str, Any], *, phone: str, index: MediaIndex) -> dict[str, Any]:
     """The media object of a sent message as events tell those of received ones: of ours with what is known of it.
 
     Without a link, which is another one each time: the same message has to make the same event.

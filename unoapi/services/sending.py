@@ -28,7 +28,7 @@ from unoapi.models.message_keys import OWN_IDS
 from unoapi.models.phones import STATUS_POSTS
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.trace import TraceEntry
-from unoapi.services.media import told
+from unoapi.services.media import as_received
 from unoapi.services.message_parsing import command_of, message_of
 from unoapi.services.preparation import PREPARED
 from unoapi.services.retries import ensure_fresh, too_old
@@ -315,7 +315,7 @@ def new_message_envelopes(
     if isinstance(content, dict):
         content = {name: value for name, value in content.items() if name not in PREPARED}
     if index is not None and kind in MEDIA_TYPES:
-        content = told(content, phone=job.phone, index=index)
+        content = as_received(content, phone=job.phone, index=index)
     recipient = receiver(message, receipt)
     group = {"group_id": recipient.chat} if recipient.chat and recipient.chat != STATUS_POSTS else {}
     sent = {"from": job.phone, "id": job.id, "timestamp": str(receipt.at_ms // 1000), **group}

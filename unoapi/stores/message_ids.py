@@ -42,7 +42,7 @@ class RedisMessageIds:
         """Save which of ours one of theirs is, for a provider that needs no more. Never raises, never waits."""
         self._owed.post(("SET", f"unoapi-id:{phone}:{theirs}", ours, "EX", self._ttl_s))
 
-    def remember_told(self, phone: str, message_ids: Collection[str]) -> None:
+    def remember_shown(self, phone: str, message_ids: Collection[str]) -> None:
         """Save by which ids clients know messages that others wrote; the first counts. Never raises, never waits."""
         keys = [(key, message_id) for message_id in message_ids for key in _token_keys(phone, message_id)]
         if keys:

@@ -105,10 +105,10 @@ class RedisSessions:
         """
         wanted, found = list(phones), dict[str, Session]()
         for start in range(0, len(wanted), AT_ONCE):
-            found |= self._found(wanted[start : start + AT_ONCE])
+            found |= self._find_together(wanted[start : start + AT_ONCE])
         return found
 
-    def _found(self, phones: list[str]) -> dict[str, Session]:
+    def _find_together(self, phones: list[str]) -> dict[str, Session]:
         found, asked_at = {}, time.monotonic()
         try:
             (*texts, marker), indexed = self._redis.call(*look_commands(phones))

@@ -174,7 +174,7 @@ def _member(name: str, phone: str, field: str) -> str:
 @of_phone
 def listed(phone: str, ask: groups.Ask) -> ResponseReturnValue:
     """The groups that the number is in, newest first, without their members."""
-    shown = page(groups.listed(ask))
+    shown = page(groups.list_groups(ask))
     return jsonify({"phone": phone, **shown, "groups": shown["data"]})
 
 
@@ -188,7 +188,7 @@ def create(phone: str, ask: groups.Ask) -> ResponseReturnValue:
     if new.join_approval_mode:
         raise _no_approval()
     members = _people(new.participants, phone) if new.participants else []
-    return jsonify(groups.created(ask, subject=new.subject, members=members, description=new.description))
+    return jsonify(groups.create(ask, subject=new.subject, members=members, description=new.description))
 
 
 @routes.delete("/<graph:version>/<node:phone>/groups")
@@ -204,7 +204,7 @@ def leave_all(phone: str, ask: groups.Ask) -> ResponseReturnValue:  # noqa: ARG0
 @of_phone
 def show(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:  # noqa: ARG001 (the session's)
     """One group, with its members."""
-    found = groups.found(ask, group)
+    found = groups.find(ask, group)
     return jsonify({**groups.document(found), "participants": [groups.participant(one) for one in found.members]})
 
 
@@ -224,7 +224,7 @@ def change(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:
     if not wanted:
         details = f"Name at least one of {', '.join((*names, 'picture'))}."
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
-    return jsonify(groups.changed(ask, group, wanted))
+    return jsonify(groups.change(ask, group, wanted))
 
 
 def _no_approval() -> RequestError:
@@ -266,7 +266,7 @@ def leave(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:  # no
 @of_phone
 def participants(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:
     """The members of a group."""
-    found = groups.found(ask, group)
+    found = groups.find(ask, group)
     return jsonify(
         phone=phone,
         group={"id": found.jid, "jid": found.jid, "subject": found.subject},
@@ -284,7 +284,7 @@ def change_participants(phone: str, ask: groups.Ask, group: str) -> ResponseRetu
     body = People.model_validate(parameters(People))
     action, done = ("remove", "removed") if request.method == "DELETE" else ROLES[body.role]
     members = _people(body.participants, phone)
-    return jsonify(groups.members_changed(ask, group, action=action, members=members, done=done))
+    return jsonify(groups.change_members(ask, group, action=action, members=members, done=done))
 
 
 @routes.route("/<graph:version>/<node:phone>/groups/<group>/invite_link", methods=["GET", "POST", "DELETE"])
@@ -307,7 +307,7 @@ def invite_link(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:
 @of_phone
 def join_requests(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:  # noqa: ARG001
     """Who wishes to join."""
-    wishes = groups.requests(ask, group)
+    wishes = groups.list_requests(ask, group)
     return jsonify(group_id=group, join_requests=wishes, data=wishes)
 
 
@@ -320,4 +320,4 @@ def decide(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:
     action, done = ("reject", "rejected") if request.method == "DELETE" else ("approve", "approved")
     body = People.model_validate(parameters(People))
     members = _people(body.join_requests or body.participants, phone)
-    return jsonify(groups.decided(ask, group, action=action, members=members, done=done))
+    return jsonify(groups.decide(ask, group, action=action, members=members, done=done))

@@ -134,7 +134,7 @@ def jobs_of(  # noqa: PLR0913 (collaborators)
     if not trusted:
         change = change.about(phone, number_id=session.phone_number_id)
     if forwarded:
-        translation.remember_told(change, phone=phone, ids=ids)
+        translation.remember_shown(change, phone=phone, ids=ids)
         change = translation.with_public_phones(translation.with_our_ids(change, phone=phone, ids=ids), phone=phone)
     jobs: list[EventJob] = []
     for event in split(phone, [change], most_bytes=most_bytes):

@@ -153,11 +153,11 @@ def with_our_ids(change: Change, *, phone: str, ids: MessageIds) -> Change:
     return replace(change, value={**change.value, **ours})
 
 
-def remember_told(change: Change, *, phone: str, ids: MessageIds) -> None:
+def remember_shown(change: Change, *, phone: str, ids: MessageIds) -> None:
     """Note the ids by which clients get to know the messages of a change: quotes may name them from the other side."""
-    told = [str(item["id"]) for key in WRITTEN for item in change.value.get(key) or () if item.get("id")]
-    if told:
-        ids.remember_told(phone, told)
+    shown = [str(item["id"]) for key in WRITTEN for item in change.value.get(key) or () if item.get("id")]
+    if shown:
+        ids.remember_shown(phone, shown)
 
 
 def with_public_phones(change: Change, *, phone: str) -> Change:

@@ -109,15 +109,15 @@ def _naming_placeholders(received: ReceivedMessage, *, phone: str, connections: 
     content, context = received.content, received.context
     changed: dict[str, Any] = {}
     if isinstance(content, Revoke | Edit | Reaction) and (
-        told := _told_instead(content.target_id, phone=phone, connections=connections)
+        shown := _placeholder_of(content.target_id, phone=phone, connections=connections)
     ):
-        changed["content"] = content.model_copy(update={"target_id": told})
-    if context is not None and (told := _told_instead(context.id, phone=phone, connections=connections)):
-        changed["context"] = context.model_copy(update={"id": told})
+        changed["content"] = content.model_copy(update={"target_id": shown})
+    if context is not None and (shown := _placeholder_of(context.id, phone=phone, connections=connections)):
+        changed["context"] = context.model_copy(update={"id": shown})
     return received.model_copy(update=changed) if changed else received
 
 
-def _told_instead(message_id: str, *, phone: str, connections: Connections) -> str:
+def _placeholder_of(message_id: str, *, phone: str, connections: Connections) -> str:
     """The id of the placeholder of a message that nobody could read since; empty when there is none."""
     placeholder = _placeholder_id(phone, message_id)
     with suppress(StoreUnavailable):

@@ -147,7 +147,7 @@ def webhook(phone: str, webhook_id: str) -> ResponseReturnValue:
 @schema(described=False)
 def test(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Post a test event now, and say where it broke."""
-    found = _found(phone, webhook_id)
+    found = _webhook(phone, webhook_id)
     return _webhook_page(phone, webhook_id, tested=try_endpoint(found, phone=phone, sender=parts().webhook_client))
 
 
@@ -175,7 +175,7 @@ def resume(phone: str, webhook_id: str) -> ResponseReturnValue:
 @schema(described=False)
 def replay_part(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Show how far the last replay is."""
-    _found(phone, webhook_id)
+    _webhook(phone, webhook_id)
     return live("console/_replay.html", **_replay(Endpoint(phone, webhook_id)))
 
 
@@ -209,7 +209,7 @@ def cancel_replay(phone: str, webhook_id: str) -> ResponseReturnValue:
 @schema(described=False)
 def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Give up all that waits for the webhook now."""
-    _found(phone, webhook_id)
+    _webhook(phone, webhook_id)
     parts().deliveries.drop(Endpoint(phone, webhook_id))
     return _after(phone, webhook_id, "done.dropped")
 
@@ -219,7 +219,7 @@ def drop(phone: str, webhook_id: str) -> ResponseReturnValue:
 @schema(described=False)
 def save(phone: str, webhook_id: str) -> ResponseReturnValue:
     """Change the address, the token, the secret and what the webhook gets."""
-    found = _found(phone, webhook_id)
+    found = _webhook(phone, webhook_id)
     try:
         wanted = read_form(SettingsForm).change(found, _address(phone, found))
         service.change(phone, wanted, sessions=parts().sessions, by_operator=g.operator)
@@ -246,7 +246,7 @@ def _replay(endpoint: Endpoint) -> dict[str, Any]:
 def _webhook_page(
     phone: str, webhook_id: str, *, tested: Any = None, error: str = "", status: int = 400
 ) -> ResponseReturnValue:
-    uno, found, endpoint = parts(), _found(phone, webhook_id), Endpoint(phone, webhook_id)
+    uno, found, endpoint = parts(), _webhook(phone, webhook_id), Endpoint(phone, webhook_id)
     activity = uno.activity.read(endpoint.key, "week")
     line = next(line for line in _lines([uno.sessions.find(phone)]) if line["webhook"] == webhook_id)
     return render(
@@ -325,7 +325,7 @@ def _address(phone: str, webhook: Webhook) -> str:
     return service.shown_address(webhook.address(phone), phone=phone, operators=parts().operator_addresses)
 
 
-def _found(phone: str, webhook_id: str) -> Webhook:
+def _webhook(phone: str, webhook_id: str) -> Webhook:
     return find_webhook(parts().sessions.find(phone), webhook_id)
 
 
