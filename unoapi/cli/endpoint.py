@@ -90,14 +90,19 @@ def pause(uno: Uno, phone: str, webhook_id: str, span: timedelta) -> None:
 @webhook_arguments
 @pass_uno
 def resume(uno: Uno, phone: str, webhook_id: str) -> None:
-    """End a pause, or try one that is down now; what waits goes on within seconds."""
+    """End a pause, or try one that is down now.
+
+    What waits goes on within seconds.
+    """
     _webhook(uno, phone, webhook_id)
     click.echo("Resumed." if uno.deliveries.resume(Endpoint(phone, webhook_id)) else "It was neither paused nor down.")
 
 
 @endpoint.command()
 @webhook_arguments
-@click.confirmation_option(prompt="Give up all that waits for this webhook? Replaying brings it back")
+@click.confirmation_option(
+    prompt="Give up all that waits for this webhook? Replaying brings it back", help="Do not ask."
+)
 @pass_uno
 def drop(uno: Uno, phone: str, webhook_id: str) -> None:
     """Give up all that waits.
