@@ -489,6 +489,14 @@ def test_what_only_meta_knows_of_the_numbers_of_an_account_is_asked_there(api: A
     assert only(graph).path == f"/v23.0/{AT_META}?fields=quality_rating"
 
 
+def test_whether_a_number_is_on_a_phone_too_is_asked_at_meta(api: Api, graph: Graph) -> None:
+    graph.replies[f"GET /v23.0/{AT_META}"] = (200, {"is_on_biz_app": True, "platform_type": "CLOUD_API", "id": AT_META})
+
+    shown = ask(api, "GET", AT_META, params={"fields": "is_on_biz_app,platform_type"}).json()
+
+    assert shown == {"id": AT_META, "is_on_biz_app": True, "platform_type": "CLOUD_API"}
+
+
 def test_c12_what_only_meta_knows_of_an_account_is_asked_there(api: Api, graph: Graph) -> None:
     said = {"name": "Shop", "message_template_namespace": "ns", "health_status": {"can_send_message": "AVAILABLE"}}
     graph.replies[f"GET /v23.0/{ACCOUNT}"] = (200, {**said, "id": ACCOUNT})

@@ -305,6 +305,9 @@ SAID = [{"type": "body", "parameters": [{"type": "text", "text": "Ana"}]}]
         ("interactive", {"type": "button", "body": {"text": "b"}, "action": {"buttons": {"0": BUTTONS[0]}}},
          {"type": "button", "body": {"text": "b"}, "action": {"buttons": BUTTONS}}),
         ("template", {"name": "t", "components": {"1": SAID[0]}}, {"name": "t", "components": SAID}),
+        ("poll", {"name": "q", "options": '["a", "[b]"]'}, {"name": "q", "options": ["a", "[b]"]}),
+        ("contacts", {"1": {"name": {"formatted_name": "A"}, "phones": '[{"phone": "+5511"}]', "org": '{"title": ""}'}},
+         [{"name": {"formatted_name": "A"}, "phones": [{"phone": "+5511"}], "org": {"title": ""}}]),
         ("template", {"name": "t", "components": [{"type": "body", "parameters": json.dumps(SAID[0]["parameters"])}]},
          {"name": "t", "components": SAID}),
         ("interactive", {"type": "flow", "body": {"text": "b"}, "action": {"name": "flow", "parameters": json.dumps(
@@ -312,12 +315,10 @@ SAID = [{"type": "body", "parameters": [{"type": "text", "text": "Ana"}]}]
          {"type": "flow", "body": {"text": "b"}, "action": {"name": "flow", "parameters": {
             "flow_action_payload": {"screen": "A", "data": {"sections": "[1]"}}}}}),
     ],
-    ids=["buttons", "a reply in an action", "sections", "PHP's buttons", "PHP's components", "parameters",
-         "a form's own"],
+    ids=["buttons", "a reply in an action", "sections", "PHP's buttons", "PHP's components", "a poll",
+         "cards", "parameters", "a form's own"],
 )  # fmt: skip
-def test_c10_lists_and_objects_within_a_message_may_be_written_otherwise(
-    kind: str, written: dict[str, Any], meant: dict[str, Any]
-) -> None:
+def test_c10_lists_and_objects_within_a_message_may_be_written_otherwise(kind: str, written: Any, meant: Any) -> None:
     message = parse_message({"to": CONTACT, "type": kind, kind: written})
 
     assert message.to_wire()[kind] == meant

@@ -26,10 +26,11 @@ NUMBER_EDGES = frozenset(
 
 SAID_OF_NUMBERS = frozenset(
     {
-        "account_mode", "certificate", "code_verification_status", "health_status", "is_official_business_account",
-        "is_pin_enabled", "last_onboarded_time", "messaging_limit_tier", "name_status", "new_certificate",
-        "new_name_status", "quality_rating", "quality_score", "throughput", "verified_name",
-        "whatsapp_business_manager_messaging_limit",
+        "account_mode", "certificate", "code_verification_status", "conversational_automation",
+        "eligibility_for_api_business_global_search", "health_status", "host_platform", "is_official_business_account",
+        "is_on_biz_app", "is_pin_enabled", "is_preverified_number", "last_onboarded_time", "messaging_limit_tier",
+        "name_status", "new_certificate", "new_name_status", "platform_type", "quality_rating", "quality_score",
+        "search_visibility", "throughput", "verified_name", "whatsapp_business_manager_messaging_limit",
     }
 )  # fmt: skip
 """What only Meta knows of a number that is there."""

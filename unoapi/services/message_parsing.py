@@ -27,8 +27,8 @@ BLANK: tuple[Any, ...] = ("", {}, [])
 BLANK_FIELDS = frozenset({"context", "footer", "header", "preview_url", "ttl", "voice"})
 """The fields of a message, and of its object, that are a number, a flag or an object: an empty text is none."""
 WORDS = ("header", "body", "footer")
-PRESSED = ("interactive", "template")
-"""The types whose object has lists and objects within."""
+FOLDED = ("contacts", "interactive", "poll", "template")
+"""The types that have lists and objects within."""
 
 
 def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> OutboundMessage:
@@ -62,10 +62,9 @@ def _without_blanks(document: dict[str, Any], kind: str) -> dict[str, Any]:
 
     Nobody whom it goes on to stumbles over them.
     """
+    if kind in FOLDED and kind in document:
+        document = {**document, **unfolded({kind: document[kind]})}
     part = document.get(kind)
-    if isinstance(part, dict) and kind in PRESSED:
-        part = unfolded(part)
-        document = {**document, kind: part}
     if isinstance(part, dict) and (filled := _filled(part)) is not part:
         document = {**document, kind: filled}
     return _filled(document)

@@ -41,10 +41,15 @@ PassedOn = Literal[
     "order_status",
 ]  # fmt: skip
 """Kinds whose `action` is the provider's affair."""
-INNER = frozenset({"action", "buttons", "cards", "components", "parameters", "reply", "rows", "sections"})
-"""The parts of menus and templates that are lists and objects."""
-LISTS = INNER - {"action", "reply"}
-"""Those that are lists; a `cta_url` has an object of `parameters`."""
+LISTS = frozenset(
+    {
+        "addresses", "buttons", "cards", "components", "contacts", "emails", "options", "parameters", "phones", "rows",
+        "sections", "urls",
+    }
+)  # fmt: skip
+"""The parts of messages that are lists; a `cta_url` has an object of `parameters`."""
+INNER = LISTS | {"action", "interactive", "org", "poll", "reply", "template"}
+"""These, and those that are objects."""
 INTERACTIVE_KINDS = ("button", "list", "cta_url", *get_args(PassedOn))
 
 
@@ -64,7 +69,7 @@ def _from_text(value: Any) -> Any:
 
 
 def unfolded(part: Any) -> Any:
-    """A menu or a template with its inner lists and objects out of what stands for them, at any depth.
+    """A message's part with its inner lists and objects out of what stands for them, at any depth.
 
     That is a JSON text, or for a list an object that is numbered. What a client says to a form or a shop stays. A text
     that is no such JSON stays, too: its field refuses it.
