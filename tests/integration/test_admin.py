@@ -97,6 +97,23 @@ def test_a_replay_is_bounded_and_goes_on_where_it_stopped(api: MemoryApi) -> Non
     assert ids(ok(api.get("/admin/dead"))) == []
 
 
+def test_a_replay_can_be_tried_first_and_takes_its_time(api: MemoryApi) -> None:
+    bury(api.queues, [delivery(40), delivery(41)])
+    bury(api.queues, [delivery(42)], reason="gone")
+
+    foreseen = ok(api.post("/admin/dead/replay", {"dry_run": True}))
+    still_there = len(ids(ok(api.get("/admin/dead"))))
+    replayed = ok(api.post("/admin/dead/replay", {"webhook": "main", "rate": 1000}))
+
+    assert foreseen == {"outcomes": {"would be replayed": 2, "left_alone": 1}, "complete": True}
+    assert still_there == 3
+    assert replayed == {"outcomes": {"replayed": 2, "left_alone": 1}, "complete": True}
+    assert api.queues.depth("unoapi.outgoing") == 2
+    assert [line["detail"] for line in ok(api.get("/admin/audit"))["data"] if line["what"] == "admin.replay"] == [
+        "2 replayed, 1 left_alone"
+    ]
+
+
 def test_a_purge_wants_a_filter_or_the_word_all(api: MemoryApi) -> None:
     bury(api.queues, [delivery(20), delivery(21, webhook="crm")])
 

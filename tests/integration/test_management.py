@@ -455,6 +455,24 @@ def test_wrong_timers_are_refused(api: Api, wrong: dict[str, Any]) -> None:
     refused(ask(api, "POST", f"/timer/{SHOP}/{CONTACT}", TOKEN, json=wrong), 400)
 
 
+@pytest.mark.parametrize("empty", [None, ""])
+def test_what_a_client_leaves_empty_is_left_out_in_every_form_but_in_that_of_a_purge(
+    api: Api, empty: str | None
+) -> None:
+    step = {"message": 12, "timeout": 5, "type": empty}
+    campaign = {"rows": [{"phone": CONTACT, "message": "x"}], "name": empty, "file": empty, "hours": empty}
+
+    timer = api.post(f"/timer/{SHOP}/{CONTACT}", {**step, "nexts": [step]})
+    last_timer = api.post(f"/timer/{SHOP}/{CONTACT}", {**step, "nexts": empty})
+    blacklist = api.post(f"/{SHOP}/blacklist/crm", {"to": CONTACT, "ttl": empty})
+    bulk = api.post(f"/v15.0/{SHOP}/bulk", campaign)
+    of_nobody = api.post(f"/{SHOP}/blacklist/crm", {"to": empty})
+    purge = api.post("/admin/dead/purge", {"older_than_s": "", "limit": empty, "all": True})
+
+    assert [answer.status_code for answer in (timer, last_timer, blacklist, bulk)] == [200] * 4
+    assert [answer.status_code for answer in (of_nobody, purge)] == [400] * 2
+
+
 class SlowContacts:
     """A connector that answers when it is allowed to."""
 

@@ -175,7 +175,7 @@ PATH_MISTAKES: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/admin/endpoints/5511888880000", NOTHING, 404, "The number 5511888880000 is not registered"),
     ("POST", "/admin/endpoints/5511888880000/crm/test", NOTHING, 404, "The number 5511888880000 is not registered"),
     ("POST", f"/v15.0/{PHONE}/bulk", {"rows": [{"phone": "1"}], "message": {"type": "txt"}}, 400, "did you mean text?"),
-    ("POST", f"/timer/{PHONE}/{CONTACT}", {"message": 5, "timeout": 5000}, 400, "message: must be text"),
+    ("POST", f"/timer/{PHONE}/{CONTACT}", {"message": ["x"], "timeout": 5000}, 400, "message: must be text"),
     ("POST", f"/timer/{PHONE}/{CONTACT}", {"message": "x", "timeout": "5s"}, 400, "timeout: must be a whole number"),
     ("POST", f"/{PHONE}/blacklist/crm", {"to": CONTACT, "ttl": "1d"}, 400, "ttl: must be a whole number"),
     ("POST", f"/sandbox/{PHONE}/messages", {"type": "text", "text": {"body": "x"}}, 400, "from: is missing"),

@@ -314,6 +314,47 @@ def test_a_read_mark_with_an_empty_typing_indicator_is_a_read_mark(api: MemoryAp
     assert "typing_indicator" not in json.loads(job.body)
 
 
+@pytest.mark.parametrize("kind", [None, ""])
+def test_a_message_whose_type_is_empty_is_a_text(api: MemoryApi, kind: str | None) -> None:
+    answer = api.post(f"/v15.0/{PHONE}/messages", {"to": OTHER, "type": kind, "text": {"body": "x"}})
+    read = api.post(f"/v15.0/{PHONE}/messages", {"type": kind, "message_id": "wamid.X", "typing_indicator": {}})
+
+    assert answer.status_code == 200, answer.text
+    assert read.json() == {"success": True}
+    message = json.loads(api.queues.jobs("unoapi.incoming")[0].body)
+    assert message["text"] == {"body": "x"}
+    assert message.get("type", "text") == "text"
+
+
+@pytest.mark.parametrize("status", ["sent", "delivered", "failed", "progress"])
+def test_a_mark_that_the_node_version_only_wrote_down_is_taken_and_does_nothing(api: MemoryApi, status: str) -> None:
+    body = {"status": status, "message_id": "wamid.X"}
+    api.register([HOOK], phone=OTHER, provider="forwarder")
+
+    taken = api.post(f"/v15.0/{PHONE}/messages", body)
+    of_nothing = api.post(f"/v15.0/{PHONE}/messages", {"status": status})
+    at_meta = api.post(f"/v15.0/{OTHER}/messages", body)
+
+    assert taken.json()["success"] is True
+    assert taken.json()["warnings"] == [f"status: {status} does nothing; WhatsApp has read and deleted"]
+    assert (of_nothing.status_code, at_meta.status_code) == (400, 400)
+    assert api.queues.jobs("unoapi.incoming") == []
+
+
+def test_an_empty_address_beside_another_one_is_no_unknown_host(api: MemoryApi) -> None:
+    hook = {"id": "crm", "url": "", "urlAbsolute": "https://192.0.2.1/hook"}
+
+    answer = api.post(f"/v15.0/{PHONE}/register", {"webhooks": [hook]})
+
+    assert answer.status_code == 200, answer.text
+    assert "warnings" not in answer.json()
+
+
+@pytest.mark.parametrize("edge", ["commerce_settings", "whatsapp_commerce_settings", "settings", "message_qrdls"])
+def test_what_only_meta_has_is_not_implemented_for_others(api: MemoryApi, edge: str) -> None:
+    assert api.get(f"/v15.0/{PHONE}/{edge}").status_code == 501
+
+
 @pytest.mark.parametrize(
     ("poll", "details"),
     [

@@ -20,7 +20,7 @@ from unoapi.cli.screen import is_wide, plain_table, screen, shown
 from unoapi.errors import DeadLettersBusy, StoreUnavailable
 from unoapi.errors.validation import did_you_mean
 from unoapi.models.dead_letters import LOST_CAUSES, Bounds, DeadLetterQuery
-from unoapi.services.dead_letters import is_left_alone, known_reasons, misspelt_reason
+from unoapi.services.dead_letters import foreseen, known_reasons, misspelt_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -273,8 +273,7 @@ def replay(  # noqa: PLR0913, PLR0917 (click's options)
     dead_letters = uno.dead_letters
     if dry_run:
         outcomes = Counter(
-            "left_alone" if is_left_alone(result.dead_letter, query) else "would be replayed"
-            for result in dead_letters.list(query, by="dead replay")
+            foreseen(result.dead_letter, query, force=force) for result in dead_letters.list(query, by="dead replay")
         )
     else:
         total = dead_letters.count()

@@ -17,9 +17,9 @@ ACCOUNT_EDGES = frozenset(
 """What belongs to the business account, and not to one of its numbers."""
 NUMBER_EDGES = frozenset(
     {
-        "business_compliance_info", "call_permissions", "calls", "conversational_automation", "groups", "message_qrdls",
-        "official_business_account", "request_code", "settings", "smb_app_data", "username", "username_suggestions",
-        "verify_code", "whatsapp_business_encryption", "whatsapp_commerce_settings",
+        "business_compliance_info", "call_permissions", "calls", "commerce_settings", "conversational_automation",
+        "groups", "message_qrdls", "official_business_account", "request_code", "settings", "smb_app_data", "username",
+        "username_suggestions", "verify_code", "whatsapp_business_encryption", "whatsapp_commerce_settings",
     }
 )  # fmt: skip
 

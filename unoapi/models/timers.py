@@ -22,7 +22,7 @@ Conversation = tuple[str, str]
 class TimerStep(BaseModel):
     """One message of a timer. `timeout` is in milliseconds; text works, too."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
     timeout: int = Field(ge=1, le=MAX_TIMEOUT_MS)
     type: str = Field(default="text", pattern=r"^[a-z_]{1,32}$")

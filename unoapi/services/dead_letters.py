@@ -159,6 +159,13 @@ def is_left_alone(dead_letter: DeadLetter, query: DeadLetterQuery) -> bool:
     return dead_letter.reason in LOST_CAUSES and not query.names_a_cause
 
 
+def foreseen(dead_letter: DeadLetter, query: DeadLetterQuery, *, force: bool) -> str:
+    """What a replay of this selection would do with the dead letter, as far as the dead letter itself says it."""
+    if is_left_alone(dead_letter, query):
+        return "left_alone"
+    return "needs_force" if _may_have_left(dead_letter) and not force else "would be replayed"
+
+
 def _leave(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
     return ["kept"] * len(dead_letters)
 

@@ -12,7 +12,7 @@ from unoapi.web.graph import Page, page
 from unoapi.web.parts import parts
 from unoapi.web.phones import CallbackOverride, session_of, set_callback
 from unoapi.web.request_body import parameters
-from unoapi.web.schemas import schema
+from unoapi.web.schemas import checked, schema
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -88,7 +88,7 @@ def subscribed_apps(version: str, phone: str) -> ResponseReturnValue:  # noqa: A
 @session_token
 def subscribe(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Subscribe; with `override_callback_uri` the number's events go to that address, without they do not any more."""
-    return set_callback(phone, CallbackOverride.model_validate(parameters(CallbackOverride)))
+    return set_callback(phone, checked(CallbackOverride, parameters(CallbackOverride)))
 
 
 @routes.delete("/<version>/<node:phone>/subscribed_apps")

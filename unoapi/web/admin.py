@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from datetime import timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from flask import Blueprint, jsonify
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from unoapi.errors import RequestError
 from unoapi.models.dead_letters import Bounds, DeadLetterQuery
 from unoapi.models.endpoints import Endpoint
-from unoapi.services.dead_letters import misspelt_reason
+from unoapi.services.dead_letters import foreseen, misspelt_reason
 from unoapi.services.endpoint_test import ensure_stored, find_webhook, try_endpoint
 from unoapi.services.endpoints import NONE_LOADED, endpoint_states, waiting
 from unoapi.web import audit
@@ -35,11 +36,11 @@ from unoapi.web.webhooks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from flask.typing import ResponseReturnValue
 
-    from unoapi.models.dead_letters import DeadLetterWalk
+    from unoapi.models.dead_letters import DeadLetterResult, DeadLetterWalk
     from unoapi.models.session import Session, Webhook
 
 routes = Blueprint("admin", __name__, url_prefix="/admin")
@@ -111,11 +112,14 @@ class Purge(DeadLetterSelection):
 class Replay(Purge):
     """Dead letters to put back, all as in a purge. `force`: also sends whose outcome is unknown.
 
-    Lost causes (`webhook_removed`, `number_removed`, `gone`, `dropped`, `blocked`, `callback_failed`) stay unless `id`
-    or `reason` names them.
+    With `rate` at most so many a second; with `dry_run` they are only counted, and none is put back. Lost causes
+    (`webhook_removed`, `number_removed`, `gone`, `dropped`, `blocked`, `callback_failed`) stay unless `id` or `reason`
+    names them.
     """
 
     force: bool = False
+    rate: float | None = Field(default=None, ge=0.1, le=10_000)
+    dry_run: bool = False
 
 
 class EventReplay(OwnEventReplay):
@@ -159,12 +163,14 @@ def dead_letter(letter_id: str) -> ResponseReturnValue:
 @body(Replay)
 def replay(body: Replay) -> ResponseReturnValue:
     """Put dead letters back on their queues; ask again until `complete`."""
-    walk = parts().dead_letters.replay(
-        body.named("every message is sent or delivered again"),
-        by="POST /admin/dead/replay",
-        force=body.force,
-        bounds=Bounds(body.limit, WITHIN_S),
-    )
+    by, bounds = "POST /admin/dead/replay", Bounds(body.limit, WITHIN_S)
+    if body.dry_run:
+        audit.nothing_changed()
+        query = body.selection()
+        walk = parts().dead_letters.list(query, by=by, bounds=Bounds(seconds=WITHIN_S))
+        return _outcomes(walk, body.id, lambda result: foreseen(result.dead_letter, query, force=body.force))
+    query = body.named("every message is sent or delivered again")
+    walk = parts().dead_letters.replay(query, by=by, force=body.force, rate=body.rate, bounds=bounds)
     return _outcomes(walk, body.id)
 
 
@@ -179,8 +185,10 @@ def purge(body: Purge) -> ResponseReturnValue:
     return _outcomes(walk, body.id)
 
 
-def _outcomes(walk: DeadLetterWalk, letter_id: str) -> ResponseReturnValue:
-    outcomes = Counter(result.outcome for result in walk)
+def _outcomes(
+    walk: DeadLetterWalk, letter_id: str, outcome_of: Callable[[DeadLetterResult], str] = attrgetter("outcome")
+) -> ResponseReturnValue:
+    outcomes = Counter(map(outcome_of, walk))
     if letter_id and walk.complete and not outcomes:
         raise not_found("There is no such dead letter.")
     audit.note(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "none")

@@ -19,7 +19,7 @@ from unoapi.web.auth import check_owner, check_secret, given_token, is_stored, o
 from unoapi.web.errors import not_found
 from unoapi.web.parts import parts
 from unoapi.web.request_body import MAX_TOKEN_FORM, limit_body, parameters
-from unoapi.web.schemas import schema
+from unoapi.web.schemas import checked, schema
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -75,7 +75,7 @@ def _opened(app: str) -> Session:
 def access_token(version: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
     """Say that a number's token, as the secret of an app or to be renewed, is good: it is the token to go on with."""
     limit_body(MAX_TOKEN_FORM)
-    asked = TokenRequest.model_validate(parameters(TokenRequest))
+    asked = checked(TokenRequest, parameters(TokenRequest))
     token = asked.client_secret or asked.fb_exchange_token
     check_secret(token)
     return jsonify(access_token=token, token_type="bearer")  # noqa: S106 (the kind of the token)
@@ -99,7 +99,7 @@ def subscriptions(version: str, app: str) -> ResponseReturnValue:
 @schema(body=(Subscription,))
 def subscribe(version: str, app: str) -> ResponseReturnValue:  # noqa: ARG001
     """Let the events of the token's number go to `callback_url`, too, signed with the token as the app's secret."""
-    session, wanted = _opened(app), Subscription.model_validate(parameters(Subscription))
+    session, wanted = _opened(app), checked(Subscription, parameters(Subscription))
     if g.operator:
         details = "Subscribe with the number's own token: it becomes the secret that signs what the address gets."
         raise RequestError("Permission denied", code=10, status=403, details=details)

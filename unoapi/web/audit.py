@@ -57,6 +57,11 @@ def note(detail: str) -> None:
     g.audit_detail = detail
 
 
+def nothing_changed() -> None:
+    """Write no line for this request: it only looked."""
+    g.audit_unchanged = True
+
+
 def register_audit(app: Flask) -> None:
     """Write a line for each request that changed something of a configuration, a queue or an endpoint."""
 
@@ -66,6 +71,8 @@ def register_audit(app: Flask) -> None:
         resource = endpoint.rpartition(".")[0]
         changes = resource != "" and NO_CHANGES.isdisjoint({resource, endpoint})
         if request.method in SAFE or not changes or answer.status_code >= HTTPStatus.BAD_REQUEST:
+            return answer
+        if g.get("audit_unchanged"):
             return answer
         named = {key: f"{value}" for key, value in (request.view_args or {}).items()}
         phone = f"{g.get('opened_phone') or named.get('phone', '')}"[:20]

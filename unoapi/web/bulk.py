@@ -15,7 +15,7 @@ from unoapi.errors import (
     MediaTooLarge,
     RequestError,
 )
-from unoapi.errors.validation import did_you_mean, invalid_value, names_of, refused
+from unoapi.errors.validation import did_you_mean, invalid_value, refused
 from unoapi.models.bulk import CAMPAIGN_ID, Campaign, Days, Hours, Zone, new_campaign_id, pace_of
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import MESSAGES, Template
@@ -33,7 +33,7 @@ from unoapi.web.form_files import name_of
 from unoapi.web.messages import KEY, KEY_HEADER, ensure_served
 from unoapi.web.parts import parts
 from unoapi.web.request_body import MULTIPART, parameters
-from unoapi.web.schemas import body, schema
+from unoapi.web.schemas import body, checked, schema
 from unoapi.web.templates import ensure_bindable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ CSV = "text/csv"
 
 
 class _Given(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
 
 class CampaignFile(_Given):
@@ -194,10 +194,7 @@ def _asked() -> CampaignRequest:
     if request.mimetype == MULTIPART:
         request.max_content_length = MAX_BYTES + FORM_BYTES
         request.max_form_memory_size = FORM_BYTES
-    try:
-        return CampaignRequest.model_validate(parameters(CampaignRequest))
-    except ValidationError as error:
-        raise refused(error, known=names_of(CampaignRequest)) from None
+    return checked(CampaignRequest, parameters(CampaignRequest))
 
 
 def _new_campaign(phone: str, asked: CampaignRequest) -> Campaign:

@@ -28,7 +28,7 @@ from unoapi.web.graph import page
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import EDGE, SECRETS, forward
 from unoapi.web.request_body import parameters
-from unoapi.web.schemas import schema
+from unoapi.web.schemas import checked, schema
 from unoapi.web.uploads import file_of_handle
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ Person = Annotated[str, Field(min_length=1, max_length=128), BeforeValidator(_na
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
 
 class NewGroup(_Body):
@@ -184,7 +184,7 @@ def listed(phone: str, ask: groups.Ask) -> ResponseReturnValue:
 @of_phone
 def create(phone: str, ask: groups.Ask) -> ResponseReturnValue:
     """Make a group. Who cannot be added is named as failed: send that person the link."""
-    new = NewGroup.model_validate(parameters(NewGroup))
+    new = checked(NewGroup, parameters(NewGroup))
     if new.join_approval_mode:
         raise _no_approval()
     members = _people(new.participants, phone) if new.participants else []
@@ -214,7 +214,7 @@ def show(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:  # noq
 @of_phone
 def change(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:
     """Change what is named: subject, description, picture, who may write, who may change it."""
-    body = GroupSettings.model_validate(parameters(GroupSettings))
+    body = checked(GroupSettings, parameters(GroupSettings))
     names = ("subject", "description", "announcement", "locked")
     wanted: dict[str, Any] = {name: value for name in names if (value := getattr(body, name)) is not None}
     if picture := _picture(body, phone):
@@ -281,7 +281,7 @@ def participants(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue
 @of_phone
 def change_participants(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:
     """Add members, or remove them. With `role` `admin` or `member` members become administrators, or none."""
-    body = People.model_validate(parameters(People))
+    body = checked(People, parameters(People))
     action, done = ("remove", "removed") if request.method == "DELETE" else ROLES[body.role]
     members = _people(body.participants, phone)
     return jsonify(groups.change_members(ask, group, action=action, members=members, done=done))
@@ -318,6 +318,6 @@ def join_requests(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValu
 def decide(phone: str, ask: groups.Ask, group: str) -> ResponseReturnValue:
     """Approve wishes to join, or reject them."""
     action, done = ("reject", "rejected") if request.method == "DELETE" else ("approve", "approved")
-    body = People.model_validate(parameters(People))
+    body = checked(People, parameters(People))
     members = _people(body.join_requests or body.participants, phone)
     return jsonify(groups.decide(ask, group, action=action, members=members, done=done))

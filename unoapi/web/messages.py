@@ -70,6 +70,8 @@ OTHER_REQUEST_S = 0.15
 BACKLOG_WAIT_S = 10
 DISCONNECTED = "disconnected"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
+NOTED = ("sent", "delivered", "failed", "progress")
+"""Marks that the Node version took for its own notes, of which WhatsApp hears nothing. Meta refuses them."""
 
 
 @routes.post(RULE)
@@ -100,7 +102,7 @@ def accepting(phone: str, body: dict[str, Any], *, key: str | None = None) -> Ac
 
 def _is_command(body: dict[str, Any]) -> bool:
     """Whether it is about a message that is there. Clients that fill in every field send a message with no status."""
-    if "type" in body:
+    if body.get("type"):
         return body.get("status") not in (None, "")
     return "status" in body or "typing_indicator" in body
 
@@ -375,16 +377,23 @@ def _ensure_known(phone: str, message_id: str) -> None:
 
 def _ensure_deletable(phone: str) -> None:
     """Refuse what Meta's API does not have. While nobody can say whose number it is, the job finds out."""
-    try:
-        at_meta = parts().sessions.find(phone).provider == "forwarder"
-    except (Postponed, StoreUnavailable):
-        return
-    if at_meta:
+    if _is_at_meta(phone):
         details = "Meta's Cloud API does not delete messages for everybody: only phones do."
         raise RequestError("Unsupported", code=131051, status=400, details=details)
 
 
+def _is_at_meta(phone: str) -> bool | None:
+    """Whether a number is at Meta; None while nobody can say."""
+    try:
+        return parts().sessions.find(phone).provider == "forwarder"
+    except (Postponed, StoreUnavailable):
+        return None
+
+
 def _command(phone: str, body: dict[str, Any]) -> Acceptance:
+    if body.get("status") in NOTED and _is_at_meta(phone) is False:
+        parse_command({**body, "status": "read"})
+        return {"success": True, "warnings": [f"status: {body['status']} does nothing; WhatsApp has read and deleted"]}
     command = parse_command(body)
     _ensure_known(phone, command.message_id or "")
     if command.status == "deleted":

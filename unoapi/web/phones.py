@@ -25,7 +25,7 @@ from unoapi.web.graph import Page, asked_fields, page
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import REFUSED, forward, forward_change, or_at_meta, said_of_account, said_of_number
 from unoapi.web.request_body import parameters
-from unoapi.web.schemas import schema
+from unoapi.web.schemas import checked, schema
 from unoapi.web.uploads import file_of_handle
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def change(version: str, node: str) -> ResponseReturnValue:  # noqa: ARG001
     if template := _template_of(node):
         return message_templates.edit(*template)
     phone = opened_phone(node)
-    wanted = PhoneChange.model_validate(parameters(PhoneChange)).webhook_configuration
+    wanted = checked(PhoneChange, parameters(PhoneChange)).webhook_configuration
     if wanted:
         return set_callback(phone, wanted)
     session = session_of(phone)
@@ -232,7 +232,7 @@ def blocked_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG
 @schema(also=REFUSED)
 def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
     """Block users: no webhook gets their events, and the phone, or Meta, blocks them. DELETE unblocks them."""
-    names = [user.name for user in _Users.model_validate(parameters(_Users)).block_users]
+    names = [user.name for user in checked(_Users, parameters(_Users)).block_users]
     wrong = [name for name in names if not (is_phone(name, own=phone) or Identity.of(name).user_id)]
     if wrong:
         details = f"{len(wrong)} of the users are neither phone numbers nor user ids; nobody was changed."

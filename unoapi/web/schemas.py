@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -54,10 +56,10 @@ def body(model: type[BaseModel]) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            return view(*args, body=_checked(model, parameters(model)), **kwargs)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            return view(*args, body=checked(model, parameters(model)), **kwargs)
 
-        return schema(body=(model,))(cast("View", checked))
+        return schema(body=(model,))(cast("View", guarded))
 
     return decorate
 
@@ -67,16 +69,37 @@ def query(model: type[BaseModel]) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            return view(*args, query=_checked(model, query_parameters(model)), **kwargs)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            return view(*args, query=checked(model, query_parameters(model)), **kwargs)
 
-        return schema(query=model)(cast("View", checked))
+        return schema(query=model)(cast("View", guarded))
 
     return decorate
 
 
-def _checked(model: type[Model], document: dict[str, Any]) -> Model:
+def checked(model: type[Model], document: dict[str, Any]) -> Model:
+    """What a request says. A field that may be left out, and must not be empty, counts as left out when it is.
+
+    Not so in a form of our own, such as that of a purge: without a filter that turned out empty more would go. Raises
+    RequestError.
+    """
     try:
         return model.model_validate(document)
     except ValidationError as error:
+        if model.model_config.get("extra") != "forbid":
+            with suppress(ValidationError):
+                return model.model_validate(_without_blanks(document, error))
         raise refused(error, known=names_of(model)) from None
+
+
+def _without_blanks(document: dict[str, Any], error: ValidationError) -> dict[str, Any]:
+    """The document without refused fields that a client left empty: they may be left out, if all the rest is right."""
+    filled = copy.deepcopy(document)
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        part: Any = filled
+        with suppress(KeyError, IndexError, TypeError):  # a place may have the name of a choice in it
+            for step in problem["loc"][:-1]:
+                part = part[step]
+            if isinstance(part, dict) and part.get(problem["loc"][-1], "-") in (None, ""):
+                del part[problem["loc"][-1]]
+    return filled

@@ -74,7 +74,7 @@ def _without_an_account(phone: str, wanted: dict[str, Any]) -> list[str]:
 
 def _unknown_names(phone: str, wanted: dict[str, Any]) -> list[str]:
     """A sentence for each address of a change whose host is not known: what goes there will fail."""
-    addresses = [one for one in service.addresses_in(wanted) if one[2] != BIN_URL]
+    addresses = [one for one in service.addresses_in(wanted) if one[2] not in ("", BIN_URL)]
     hosts = {url: origin[1] for _, _, url in addresses if (origin := origin_of(url)) is not None}
     unknown = parts().host_names.unknown(hosts.values())
     return [
