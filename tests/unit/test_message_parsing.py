@@ -27,7 +27,7 @@ from unoapi.models.jobs import RunCommand, SendMessage
 from unoapi.providers.cloud_api.translation import with_their_ids
 from unoapi.providers.whatsmeow.commands import commands_for
 from unoapi.services.bulkhead import Bulkhead
-from unoapi.services.message_parsing import command_of, message_of, parse_message
+from unoapi.services.message_parsing import command_of, message_of, parse_command, parse_message
 from unoapi.services.sending import command, send
 
 STORED: list[str] = json.loads((Path(__file__).parent / "stored_messages.json").read_text("utf-8"))
@@ -253,6 +253,35 @@ def test_an_empty_text_beside_the_message_that_is_replied_to_takes_nothing_away(
     message = parse_message({"to": CONTACT, "text": {"body": "x"}, "context": {"message_id": "wamid.Q", "text": ""}})
 
     assert message.to_wire()["context"]["message_id"] == "wamid.Q"
+
+
+COPIED = " wamid.X\u00a0\n"
+TEXT = {"type": "text", "text": {"body": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "meant"),
+    [
+        ({**TEXT, "context": {"message_id": COPIED}}, {"context": {"message_id": "wamid.X"}}),
+        ({**TEXT, "context": {"id": COPIED}}, {"context": {"id": "wamid.X"}}),
+        (
+            {"type": "reaction", "reaction": {"message_id": COPIED, "emoji": "👍"}},
+            {"reaction": {"message_id": "wamid.X", "emoji": "👍"}},
+        ),
+        ({"type": "image", "image": {"id": "314159\n"}}, {"image": {"id": "314159"}}),
+    ],
+    ids=["a quote", "a quote in the other field", "a reaction", "a file"],
+)
+def test_the_id_of_a_message_is_read_without_what_was_copied_around_it(
+    message: dict[str, Any], meant: dict[str, Any]
+) -> None:
+    wire = parse_message({"to": CONTACT, **message}).to_wire()
+
+    assert meant.items() <= wire.items()
+
+
+def test_a_mark_names_its_message_without_what_was_copied_around_the_id() -> None:
+    assert parse_command({"status": "read", "message_id": COPIED}).to_wire()["message_id"] == "wamid.X"
 
 
 def test_graph_s_own_spelling_of_the_product_is_taken() -> None:

@@ -29,6 +29,8 @@ BLANK_FIELDS = frozenset({"context", "footer", "header", "preview_url", "ttl", "
 WORDS = ("header", "body", "footer")
 FOLDED = ("contacts", "interactive", "poll", "template")
 """The types that have lists and objects within."""
+IDS = ("message_id", "id")
+"""Where an object of a message names another message, or a file."""
 
 
 def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> OutboundMessage:
@@ -61,14 +63,20 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
 def _without_blanks(document: dict[str, Any], kind: str) -> dict[str, Any]:
     """The document without fields that say nothing, and no text in the place of a list or an object.
 
-    Nobody whom it goes on to stumbles over them.
+    Nobody whom it goes on to stumbles over them. Nor has it what was copied around the id of another message.
     """
     if kind in FOLDED and kind in document:
         document = {**document, **unfolded({kind: document[kind]})}
-    part = document.get(kind)
-    if isinstance(part, dict) and (filled := _filled(part)) is not part:
-        document = {**document, kind: filled}
+    for name in (kind, "context"):
+        part = document.get(name)
+        if isinstance(part, dict) and (filled := _naming_plainly(_filled(part))) is not part:
+            document = {**document, name: filled}
     return _filled(document)
+
+
+def _naming_plainly(part: dict[str, Any]) -> dict[str, Any]:
+    plain = {name: text.strip() for name in IDS if isinstance(text := part.get(name), str)}
+    return {**part, **plain} if any(part[name] != text for name, text in plain.items()) else part
 
 
 def _filled(part: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +94,7 @@ def parse_command(document: dict[str, Any]) -> Command:
     """Check a client's command on a message. Raises ValidationError."""
     if document.get("typing_indicator") in ("", []):
         document = {name: value for name, value in document.items() if name != "typing_indicator"}
-    return Command.model_validate(document)
+    return Command.model_validate(_naming_plainly(document))
 
 
 def slips(message: OutboundMessage) -> list[str]:
