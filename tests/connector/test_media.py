@@ -70,6 +70,8 @@ PDF, HEIC, JPEG = b"%PDF-1.7", b"\0\0\0\x18ftypheic", b"\xff\xd8\xff"
         ("image", b"", "image/jpeg", "the file is empty"),
         ("image", HEIC, "image/jpeg", "phones do not show image/heic, and it was not converted"),
         ("video", b"RIFF....AVI ", "video/mp4", "phones do not show video/x-msvideo, and it was not converted"),
+        ("image", bytes(64), "", "phones do not show application/octet-stream, and it was not converted"),
+        ("video", bytes(64), "binary/octet-stream", "phones do not show application/octet-stream, and it was not"),
         ("image", b"<svg/>", "image/svg+xml", "phones do not show image/svg+xml, and it was not converted"),
     ],
 )

@@ -335,6 +335,17 @@ def test_meta_gets_nothing_that_the_client_of_a_template_left_empty(
     assert only(graph).body["template"] == {**PROMO, **expected}
 
 
+def test_meta_gets_no_null_of_an_audio(api: Api, graph: Graph) -> None:
+    audio = {"link": "https://h.test/a.mp3"}
+    body = {"messaging_product": "whatsapp", "to": CONTACT, "type": "audio", "audio": audio}
+
+    answer = ask(api, "POST", f"{NUMBER}/messages", json={**body, "audio": {**audio, "voice": None}})
+    assert answer.status_code == 200, answer.text
+    provide(api)
+
+    assert only(graph).body == body
+
+
 def test_a_type_that_only_meta_knows_is_passed_on(api: Api, graph: Graph) -> None:
     pin = {"messaging_product": "whatsapp", "recipient_type": "group", "to": GROUP, "type": "pin",
            "pin": {"type": "pin", "message_id": "wamid.X", "expiration_days": 7}}  # fmt: skip

@@ -435,3 +435,10 @@ def test_meta_gets_an_empty_emoji_where_a_client_takes_a_reaction_away(written: 
     message = {"to": CONTACT, "type": "reaction", "reaction": {"message_id": "wamid.X", "emoji": written, "new": 1}}
 
     assert parse_message(message).to_wire()["reaction"] == {"message_id": "wamid.X", "emoji": left, "new": 1}
+
+
+def test_an_interactive_message_without_a_kind_is_none_of_next_year() -> None:
+    body = {"to": CONTACT, "type": "interactive", "interactive": {"type": " ", "body": {"text": "b"}, "action": {}}}
+
+    with pytest.raises(ValidationError, match="must be one of button, list"):
+        parse_message(body, sender=Sender(phone=PHONE, any_type=True))

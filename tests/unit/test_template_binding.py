@@ -246,6 +246,8 @@ WRONG: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int]] = {
     "a picture for a header of words": (template({"type": "HEADER", "text": "x"}), [header("image", **LINK)], 132012),
     "no picture": (IMAGE, [], 132012),
     "a text for a picture": (IMAGE, [text("header", "a")], 132012),
+    "a picture that is null": (IMAGE, [{"type": "header", "parameters": [{"type": "image", "image": None}]}], 131008),
+    "a picture without its type": (IMAGE, [{"type": "header", "parameters": [{"image": LINK}]}], 132012),
     "a video for a picture": (IMAGE, [header("video", **LINK)], 132012),
     "two pictures": (IMAGE, [{"type": "header", "parameters": [{"type": "image", "image": LINK}] * 2}], 132000),
     "no place": (PLACE, [], 132012),
@@ -407,3 +409,29 @@ def test_the_components_may_be_json_in_a_text() -> None:
     asked = Template.model_validate({"name": "t", "components": '[{"type":"body","parameters":[{"text":"Ana"}]}]'})
 
     assert bind(template(body("Oi {{1}}")), asked)["text"]["body"] == "Oi Ana"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "said"),
+    [({"type": "image"}, "a parameter of type image is missing its image"),
+     ({"image": LINK}, "expected IMAGE, received a parameter without a type")],
+)  # fmt: skip
+def test_the_refusal_of_a_header_says_what_is_missing(parameter: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError) as refusal:
+        bind(
+            IMAGE, Template.model_validate({"name": "t", "components": [{"type": "header", "parameters": [parameter]}]})
+        )
+
+    assert said in refusal.value.details
+
+
+@pytest.mark.parametrize(
+    ("language", "title"), [("pt_BR", "Copiar código"), ("es", "Copiar código"), ("en", "Copy code")]
+)
+def test_a_code_that_can_be_copied_is_named_in_the_language_of_its_template(language: str, title: str) -> None:
+    stored = template(body("x"), buttons({"type": "COPY_CODE"}), language=language)
+    values = [button(0, "copy_code", type="coupon_code", coupon_code="NOW")]
+
+    bound = bind(stored, Template.model_validate({"name": "t", "components": values}))
+
+    assert bound["interactive"]["action"]["buttons"][0]["copy_code"]["title"] == title

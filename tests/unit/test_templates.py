@@ -304,6 +304,37 @@ def test_wrong_templates_are_refused(wrong: dict[str, Any]) -> None:
         save(PHONE, None, wrong)
 
 
+@pytest.mark.parametrize(
+    ("component", "said"),
+    [
+        ({"type": "HEADER", "format": "IMAGEM"}, "did you mean IMAGE"),
+        ({"type": "BUTTONS", "buttons": [{"type": "QUICKREPLY", "text": "Sim"}]}, "did you mean QUICK_REPLY"),
+        ({"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": " "}]}, "text: is missing"),
+        ({"type": "BUTTONS", "buttons": [{"type": "url", "text": "Ver", "url": None}]}, "url: is missing"),
+        ({"type": "BUTTONS", "buttons": [{"type": "PHONE_NUMBER", "text": "Ligar"}]}, "phone_number: is missing"),
+    ],
+)
+def test_field_report_67_a_template_that_nobody_could_send_as_it_is_meant_is_refused(
+    component: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValidationError, match=said):
+        save(PHONE, None, {"name": "n", "components": [component]})
+
+
+def test_what_a_template_need_not_say_is_not_missed() -> None:
+    components = [
+        {"type": "FOOTER", "text": ""},
+        {"type": "BUTTONS", "buttons": [
+            {"type": "COPY_CODE", "example": "X"}, {"type": "OTP", "otp_type": "COPY_CODE"}, {"type": "HOLOGRAM"},
+            {"type": "quick_reply", "text": "Sim", "url": "", "phone_number": None},
+            {"type": "PHONE_NUMBER", "text": "Ligar", "phone_number": 5511999990000}]},
+    ]  # fmt: skip
+
+    _, saved = save(PHONE, None, {"name": "n", "components": components})
+
+    assert saved["components"] == components
+
+
 @pytest.mark.parametrize("named", ["1", "hello"])
 def test_a_template_is_deleted_by_its_id_or_name(named: str) -> None:
     assert delete(PHONE, [HELLO, FULL], named) == [FULL]

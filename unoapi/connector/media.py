@@ -40,9 +40,9 @@ PLAYED = frozenset(
 UNSEEN = frozenset(
     {"image/heic", "image/heif", "image/avif", "image/svg+xml", "image/tiff", "image/vnd.adobe.photoshop",
      "image/vnd.microsoft.icon", "image/x-icon", "image/jxl", "image/jp2", "video/x-msvideo", "video/x-ms-asf",
-     "video/x-ms-wmv", "video/x-matroska", "video/webm", "video/x-flv", "video/mpeg", "video/ogg"}
+     "video/x-ms-wmv", "video/x-matroska", "video/webm", "video/x-flv", "video/mpeg", "video/ogg", UNKNOWN}
 )  # fmt: skip
-"""Pictures and films of which phones show nothing."""
+"""Pictures and films of which phones show nothing; of what nobody knows the type, too."""
 MAX_STICKER = 500 * 1024
 JPEG = b"\xff\xd8\xff"
 MAX_PICTURE = 5 * 1024 * 1024

@@ -184,5 +184,5 @@ def _run(name: str, *arguments: str) -> bytes:
     except subprocess.TimeoutExpired:
         raise ConversionFailed(f"{name} took more than {DEADLINE_S} s") from None
     if finished.returncode:
-        raise ConversionFailed("ffmpeg could not read the audio" if name == "ffmpeg" else "ffprobe could not read it")
+        raise ConversionFailed(f"{name} could not read the file")
     return finished.stdout

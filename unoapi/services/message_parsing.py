@@ -124,7 +124,7 @@ def _is_newer(document: dict[str, Any]) -> bool:
     """Whether it is an interactive message of a kind that this program does not know."""
     part = document.get("interactive")
     kind = part.get("type") if document.get("type") == "interactive" and isinstance(part, dict) else None
-    return isinstance(kind, str) and kind not in INTERACTIVE_KINDS
+    return isinstance(kind, str) and kind.strip() != "" and kind not in INTERACTIVE_KINDS
 
 
 def refusal_of(error: ValidationError) -> RequestError:

@@ -50,8 +50,8 @@ IN_ADDRESS = "%/:?#[]@!$&'()*+,;=~"
 NOT_SENT = {"PAUSED": 132015, "DISABLED": 132016, "REJECTED": 132001}
 """Statuses of templates that Meta sends no more, with its codes."""
 MAP = "https://maps.google.com/?q={latitude},{longitude}"
-COPY = "Copy code"
-"""The title of a button for a coupon: Meta fixes it, and its clients store none."""
+COPY = {"pt": "Copiar código", "es": "Copiar código"}
+"""The title of a button for a code: Meta fixes it, and its clients store none. In other languages `Copy code`."""
 SENTENCES = {
     "en": (
         "*{{1}}* is your verification code.", "For your security, do not share this code.",
@@ -177,7 +177,7 @@ def _message(parts: _Parts, values: _Values) -> Stored:
     text = _joined(header, body, footer)
     if len(text) > MAX_TEXT_CHARS:
         _too_long()
-    buttons = list(_buttons(parts.buttons, values))
+    buttons = list(_buttons(parts, values))
     file = above if isinstance(above, dict) else None
     if buttons:
         interactive: Stored = {"type": "button", "body": {"text": body}, "action": {"buttons": buttons}}
@@ -210,9 +210,12 @@ def _above(parts: _Parts, values: _Values) -> Stored | str:
         return ""
     if expected not in FILES and expected != "LOCATION":
         _refuse(131051, f"This connection cannot send a header of the format {expected[:40]}.")
-    content = given[0].get(kind) if given else None
-    if not isinstance(content, dict) or kind not in (expected.lower(), FILES.get(expected)):
-        _refuse(132012, f"header: Format mismatch, expected {expected}, received {kind.upper()[:40]}.")
+    if kind not in (expected.lower(), FILES.get(expected)):
+        received = kind.upper()[:40] or "a parameter without a type"
+        _refuse(132012, f"header: Format mismatch, expected {expected}, received {received}.")
+    content = given[0].get(kind)
+    if not isinstance(content, dict):
+        _refuse(131008, f"header: a parameter of type {kind} is missing its {kind}.")
     if len(given) > 1:
         _wrong_number("header", given=len(given), expected=1)
     return _place(content) if expected == "LOCATION" else _file(FILES[expected], content)
@@ -386,8 +389,9 @@ def _index(component: Component) -> int:
     return int(text[:4])
 
 
-def _buttons(stored: Sequence[Stored], values: _Values) -> Iterator[Stored]:
+def _buttons(parts: _Parts, values: _Values) -> Iterator[Stored]:
     """The buttons of a template with the request's values, in the form of an interactive message."""
+    stored, copy = parts.buttons, COPY.get(parts.language[:2].lower(), "Copy code")
     for index in values.buttons:
         if index >= len(stored):
             _refuse(132018, f"buttons: the template has no button at index {index}.")
@@ -397,10 +401,11 @@ def _buttons(stored: Sequence[Stored], values: _Values) -> Iterator[Stored]:
         asked = (component.sub_type or kind).upper() if component else kind
         if kind not in (asked, "OTP"):
             _refuse(132012, f"buttons: Button at index {index} is of type {kind[:40]}, not {asked}.")
-        yield _button(button, kind, component.parameters if component else [], f"Button at index {index}")
+        given = component.parameters if component else []
+        yield _button(button, kind, given, place=f"Button at index {index}", copy=copy)
 
 
-def _button(button: Stored, kind: str, given: Sequence[Stored], place: str) -> Stored:
+def _button(button: Stored, kind: str, given: Sequence[Stored], *, place: str, copy: str) -> Stored:
     title = str(button.get("text") or "")
     if len(given) > 1:
         _wrong_number(f"buttons: {place}", given=len(given), expected=1)
@@ -416,7 +421,7 @@ def _button(button: Stored, kind: str, given: Sequence[Stored], place: str) -> S
             _refuse(131008, f"buttons: {place} of type {kind} requires a parameter.")
         coupon = first.get("coupon_code")
         code = _value({"text": coupon} if coupon else first, place)
-        return {"type": "copy_code", "copy_code": {"id": title or "code", "title": title or COPY, "code": code}}
+        return {"type": "copy_code", "copy_code": {"id": title or "code", "title": title or copy, "code": code}}
     if kind != "QUICK_REPLY":
         _refuse(131051, f"buttons: {place} is of type {kind[:40]}, which this connection cannot send.")
     return {"type": "reply", "reply": {"id": (_value(first, place) if first else "") or title, "title": title}}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from unoapi.errors.validation import nearest
 from unoapi.models.text import figures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_TEMPLATES = 1000
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
@@ -24,6 +28,19 @@ COMPONENTS = ("HEADER", "BODY", "FOOTER", "BUTTONS", "CAROUSEL", "LIMITED_TIME_O
 """Parts of a template; Meta may have newer ones."""
 
 
+FORMATS = ("TEXT", "IMAGE", "VIDEO", "DOCUMENT", "GIF", "LOCATION", "PRODUCT")
+BUTTONS = ("QUICK_REPLY", "URL", "PHONE_NUMBER", "COPY_CODE", "OTP", "FLOW", "CATALOG", "MPM", "SPM", "VOICE_CALL")
+"""Formats of headers and types of buttons; Meta may have newer ones."""
+NEEDED = {"QUICK_REPLY": ("text",), "URL": ("text", "url"), "PHONE_NUMBER": ("text", "phone_number")}
+"""Without what a button shows nothing, or leads nowhere."""
+
+
+def _ensure_no_slip(value: str, known: Sequence[str]) -> str:
+    if value.upper() not in known and (right := nearest(value, known)):
+        raise ValueError(f"is not known; did you mean {right}?")
+    return value
+
+
 class StoredButton(BaseModel):
     """A button of a template."""
 
@@ -31,6 +48,20 @@ class StoredButton(BaseModel):
 
     type: str = Field(min_length=1, max_length=32)
     text: str | None = Field(default=None, max_length=60)
+    url: str | None = None
+    phone_number: str | None = None
+
+    @field_validator("type")
+    @classmethod
+    def _no_slip(cls, value: str) -> str:
+        return _ensure_no_slip(value, BUTTONS)
+
+    @model_validator(mode="after")
+    def _says_where_it_leads(self) -> Self:
+        for name in NEEDED.get(self.type.upper(), ()):
+            if not str(getattr(self, name) or "").strip():
+                raise PydanticCustomError("missing", f"{name}: is missing")
+        return self
 
 
 class StoredComponent(BaseModel):
@@ -46,9 +77,12 @@ class StoredComponent(BaseModel):
     @field_validator("type")
     @classmethod
     def _no_slip(cls, value: str) -> str:
-        if value.upper() not in COMPONENTS and (right := nearest(value, COMPONENTS)):
-            raise ValueError(f"is not known; did you mean {right}?")
-        return value
+        return _ensure_no_slip(value, COMPONENTS)
+
+    @field_validator("format")
+    @classmethod
+    def _no_slip_of_a_format(cls, value: str | None) -> str | None:
+        return _ensure_no_slip(value, FORMATS) if value else value
 
 
 class StoredTemplate(BaseModel):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.event_content import ECHOES, ITEMS
 from unoapi.models.identity import is_same_phone
+from unoapi.models.media import MEDIA_TYPES
 from unoapi.models.message_keys import MADE_HERE
 from unoapi.models.phones import with_ninth_digit
 
@@ -28,6 +29,8 @@ ABOUT = {
 WRITTEN = ("messages", ECHOES)
 """The lists of what somebody wrote."""
 BLANK: tuple[Any, ...] = (None, "", {}, [])
+FILLED = frozenset({"contacts", "location", "text", *MEDIA_TYPES})
+"""The types of messages in whose object nothing empty is a value."""
 MENUS = ("button", "list", "cta_url")
 """The kinds of interactive messages that have no fields of a client's own."""
 TEXTS = frozenset(
@@ -82,7 +85,7 @@ def without_blanks(message: dict[str, Any]) -> dict[str, Any]:
             "interactive": dict() as other,
         }:  # within which an empty text may be a value of its form
             sent["interactive"] = _without_blank(other)
-        case {"type": "contacts" | "location" | "text" as kind}:
+        case {"type": str(kind)} if kind in FILLED:
             sent[kind] = _filled(message[kind])
     return sent
 
