@@ -46,6 +46,27 @@ def test_an_edit_of_a_file_is_one_of_its_caption(tmp_path: Path, message: dict[s
     assert edited(pocket, "wamid.OUT") == words
 
 
+MARKED = {"header": {"type": "text", "text": " Pedido 12 "}, "body": {"text": "B"}, "footer": {"text": "a\n\nb "}}
+ROWS = {"button": "Ver", "sections": [{"title": "*Planos* ", "rows": [{"id": "a", "title": "A"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("interactive", "words"),
+    [
+        ({"type": "list", **MARKED, "action": ROWS}, "*Pedido 12*\nB\n*Planos*\n1. A\n_a_\n_b_"),
+        ({"type": "location_request_message", **MARKED, "header": {"type": "text", "text": "*Onde?*\nAqui"}},
+         "*Onde?*\n*Aqui*\nB\na\n\nb "),
+    ],
+    ids=["a list", "a place that is asked for"],
+)  # fmt: skip
+def test_headings_are_marked_so_that_no_phone_shows_the_signs(
+    tmp_path: Path, interactive: dict[str, Any], words: str
+) -> None:
+    interactive = {"action": {"name": "send_location"}, **interactive}
+
+    assert Pocket(tmp_path).send(type="interactive", interactive=interactive) == {"conversation": words}
+
+
 @pytest.mark.parametrize(
     "message",
     [{"type": "audio", "audio": {"id": "1"}}, {"type": "sticker", "sticker": {"id": "1"}},

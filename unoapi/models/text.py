@@ -45,6 +45,22 @@ def is_visible(text: str) -> bool:
     return any(unicodedata.category(char)[0] not in "CZ" and char not in FILLERS for char in text)
 
 
+def bold(text: str) -> str:
+    """A heading, as WhatsApp writes it; nothing of nothing."""
+    return _marked(text, "*")
+
+
+def italic(text: str) -> str:
+    """What stands small below a message, as WhatsApp writes it; nothing of nothing."""
+    return _marked(text, "_")
+
+
+def _marked(text: str, sign: str) -> str:
+    """Each line between signs. Beside a space, twice, and around a line end they would be shown as they are."""
+    lines = filter(None, map(str.strip, text.splitlines()))
+    return "\n".join(line if line[0] == line[-1] == sign else f"{sign}{line}{sign}" for line in lines)
+
+
 def mended(document: Any) -> Any:
     """A JSON document in which all is text, keys and values.
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from unoapi.connector.convert import interactive
 from unoapi.connector.convert.files import MEDIA, file_in
 from unoapi.connector.convert.json_fields import Raw, float_at, int_at, list_at, lowered, object_at, objects_at, text_at
-from unoapi.connector.convert.words import bold, joined, money, target_of, words_of
+from unoapi.connector.convert.words import joined, money, target_of, words_of
 from unoapi.models.connector.bounds import bounded
 from unoapi.models.connector.content import EMPTY, PLACEHOLDER
 from unoapi.models.connector.quoting import quoted_of
 from unoapi.models.phones import STATUS_POSTS, user_of
+from unoapi.models.text import bold
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,6 +17,7 @@ from unoapi.models.connector.quoting import Quoted
 from unoapi.models.file_types import OPUS
 from unoapi.models.media import with_ending
 from unoapi.models.phones import STATUS_POSTS, to_jid
+from unoapi.models.text import bold, italic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ def media_of(send: Send) -> content.Media | None:
 
 def as_text(item: content.Buttons | content.ListMenu) -> str:
     """Choices as numbered lines: what every phone shows."""
-    lines = [f"*{item.header}*" if item.header else "", item.body]
+    lines = [bold(item.header), item.body]
     number = 0
     if isinstance(item, content.Buttons):
         for button in item.buttons:
@@ -85,11 +86,11 @@ def as_text(item: content.Buttons | content.ListMenu) -> str:
             lines.append(f"{number}. {button.title}{value}")
     else:
         for section in item.sections:
-            lines.append(f"*{section.title}*" if section.title else "")
+            lines.append(bold(section.title))
             for row in section.rows:
                 number += 1
                 lines.append(f"{number}. {row.title}" + (f" ({row.description})" if row.description else ""))
-    lines.append(f"_{item.footer}_" if item.footer else "")
+    lines.append(italic(item.footer))
     return "\n".join(line for line in lines if line)
 
 

@@ -44,11 +44,6 @@ def joined(*lines: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def bold(text: str) -> str:
-    """A heading, as WhatsApp writes it; nothing of nothing."""
-    return f"*{text}*" if text else ""
-
-
 def money(currency: str, value: int, *, offset: int) -> str:
     """An amount that is written as a whole number of its `offset`-th parts; empty for none."""
     shown = 0 < abs(value) < MAX_AMOUNT and 0 < offset < MAX_AMOUNT

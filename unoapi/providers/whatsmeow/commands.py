@@ -53,6 +53,7 @@ from unoapi.models.phones import (
     to_jid,
     user_of,
 )
+from unoapi.models.text import bold
 from unoapi.providers.whatsmeow.vcards import write_card
 from unoapi.services.preparation import first_link
 
@@ -404,7 +405,7 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
 
 def _in_words(frame: dict[str, str], media: content.Media | None, line: str = "") -> content.Text | content.Media:
     """What nobody can press as its words, below its file if it has one."""
-    words = _lines(_bold(frame["header"]), frame["body"], line, frame["footer"])
+    words = _lines(bold(frame["header"]), frame["body"], line, frame["footer"])
     return content.Text(body=words) if media is None else media.model_copy(update={"caption": words})
 
 
@@ -456,10 +457,6 @@ def _link_of(file: dict[str, Any]) -> str:
 def _part(value: Any, name: str) -> dict[str, Any]:
     part = value.get(name) if isinstance(value, dict) else None
     return part if isinstance(part, dict) else {}
-
-
-def _bold(text: str) -> str:
-    return f"*{text}*" if text else ""
 
 
 def _lines(*lines: str, between: str = "\n") -> str:
