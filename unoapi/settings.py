@@ -74,6 +74,9 @@ MIN_EVENTS_BYTES = 10_000_000
 ADDRESSES_WITH_SECRETS = frozenset({"status_failed_webhook_url", "webhook_session"})
 """Addresses that hold a secret of somebody else, though they are no secrets by their type."""
 MAX_SECRET_FILE_BYTES = 65_536
+SIGNS = frozenset(
+    {"unoapi_webhook_secret", "unoapi_webhook_secret_previous", "unoapi_link_secret", "unoapi_link_secret_previous"}
+)
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 
@@ -646,14 +649,11 @@ class Settings(BaseSettings):
             raise ValueError("must be origins such as https://panel.example.com, without a path, with commas between")
         return value
 
-    @field_validator(
-        "unoapi_meta_app_secret", "unoapi_meta_app_secret_previous", "unoapi_meta_verify_token",
-        "webhook_forward_token", "webhook_forward_phone_number_id", "webhook_forward_business_account_id",
-        "webhook_token", mode="before",
-    )  # fmt: skip
+    @field_validator("*", mode="before")
     @classmethod
-    def _as_it_was_copied(cls, value: object) -> object:
-        return value.strip(" \t\r\n") if isinstance(value, str) else value
+    def _as_it_was_copied(cls, value: object, info: ValidationInfo) -> object:
+        """Without spaces and line ends around it. A secret that signs stays to the letter, as others have it."""
+        return value.strip(" \t\r\n") if isinstance(value, str) and info.field_name not in SIGNS else value
 
     @field_validator("webhook_url", "webhook_url_absolute")
     @classmethod

@@ -194,6 +194,28 @@ def test_what_was_copied_with_a_secret_is_no_part_of_it(monkeypatch: pytest.Monk
     assert (value if isinstance(value, str) else value.get_secret_value()) == SECRET
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("IGNORE_GROUP_MESSAGES", "false ", False), ("AUTO_CONNECT", "\tno\r", False), ("LOG_LEVEL", "WARN ", "warn"),
+        ("CONNECTION_TYPE", "pairing_code ", "pairing_code"), ("WEBHOOK_HEADER", " api_token", "api_token"),
+        ("UNOAPI_QUEUE_NAME", "acme\r\n", "acme"), ("WEBHOOK_FORWARD_VERSION", "v22.0 ", "v22.0"),
+        ("HISTORY_MAX_AGE_DAYS", "7 ", 7),
+    ],
+)  # fmt: skip
+def test_a_space_that_was_copied_with_a_value_is_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: object
+) -> None:
+    assert getattr(load(monkeypatch, **{name: value}), name.lower()) == read
+
+
+def test_a_secret_that_signs_is_taken_to_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, UNOAPI_WEBHOOK_SECRET=f" {SECRET} ", UNOAPI_LINK_SECRET=f"{SECRET} ")
+
+    assert settings.unoapi_webhook_secret.get_secret_value() == f" {SECRET} "
+    assert settings.unoapi_link_secret.get_secret_value() == f"{SECRET} "
+
+
 def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: Any = load(monkeypatch)
 
