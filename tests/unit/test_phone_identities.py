@@ -183,11 +183,15 @@ def test_field_report_2_a_call_of_a_lid_tells_the_lid() -> None:
     assert value["contacts"] == [{"profile": {"name": LID}, "wa_id": "", "user_id": LID}]
 
 
-def test_an_answer_to_the_words_of_a_lid_names_no_phone() -> None:
-    (job,) = received("message", {**TEXT, "chat": PERSON, "sender": PERSON, "context": {"id": "X", "participant": LID}})
+@pytest.mark.parametrize(
+    ("lid", "author"),
+    [("888@lid", {"from": "", "from_user_id": "888@lid"}), (LID, {"from": CONTACT, "from_user_id": LID})],
+    ids=["somebody's", "the writer's own"],
+)
+def test_an_answer_to_the_words_of_a_lid_names_no_phone_but_the_writers_own(lid: str, author: dict[str, str]) -> None:
+    (job,) = received("message", {**TEXT, "chat": PERSON, "sender": PERSON, "context": {"id": "X", "participant": lid}})
 
-    context = value_of(job)["messages"][0]["context"]
-    assert (context["from"], context["from_user_id"]) == ("", LID)
+    assert value_of(job)["messages"][0]["context"] == {**author, "message_id": "X", "id": "X"}
 
 
 @pytest.mark.parametrize(

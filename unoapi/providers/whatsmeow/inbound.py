@@ -315,7 +315,8 @@ def _context(
     parts: dict[str, Any] = {}
     if context.id:
         quoted = ids.ours(phone, context.id)
-        author = _author(context) if context.participant else identity_of(counterparty)
+        author, other = _author(context), identity_of(counterparty)
+        author = author.joined(other) if author.likeness(other) or not context.participant else author
         parts |= {"from": phone} if context.from_us or quoted != context.id else author.as_sender()
         parts |= {"message_id": quoted, "id": quoted}
     if context.status is not None:
