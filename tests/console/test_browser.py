@@ -235,7 +235,9 @@ def test_what_is_written_and_done_shows_without_a_new_page(url: str, browser: we
     label.send_keys("Recepção")
     browser.find_element(By.CSS_SELECTOR, "#settings button").click()
     eventually(lambda: text_of(browser, "saved"), what="saved")
-    browser.find_element(By.ID, "pair").click()
+    pair = browser.find_element(By.ID, "pair")
+    browser.execute_script("arguments[0].scrollIntoView()", pair)  # the page's head may stand over it
+    pair.click()
     eventually(lambda: browser.execute_script("return document.querySelectorAll('#connection').length") == 1)
 
     assert browser.execute_script("return window.stillTheSamePage") is True
