@@ -107,21 +107,33 @@ def read_address(written: str, *, own: str = "") -> str:
     host = host.lower()
     if at and host not in PERSONS:
         return _chat(user, host)
-    if not at and (group := GROUP_OF_Z_API.fullmatch(user)):
-        return f"{group[1]}@{GROUP}"
-    if not at and OLD_GROUP.fullmatch(user):
-        return f"{user}@{GROUP}"
-    digits, readings, is_marked = _readings(DEVICE.sub("", user) if at else user, own="" if at else own)
+    if at:
+        user, own = DEVICE.sub("", user), ""
+    elif group := _group_of(user):
+        return group
+    digits, readings, is_marked = _readings(user, own=own)
     if not at and NEW_GROUP.fullmatch(digits):
         return f"{digits}@{GROUP}"
     if not MIN_DIGITS <= len(digits) <= MAX_DIGITS:
         raise ValueError(f"must be a phone number in international form: {MIN_DIGITS} to {MAX_DIGITS} digits")
+    return _likeliest(digits, readings, is_marked=is_marked, own=own)
+
+
+def _group_of(written: str) -> str:
+    """The address of a group that is written without its host as no number is; empty for anything else."""
+    if found := GROUP_OF_Z_API.fullmatch(written):
+        return f"{found[1]}@{GROUP}"
+    return f"{written}@{GROUP}" if OLD_GROUP.fullmatch(written) else ""
+
+
+def _likeliest(digits: str, readings: list[tuple[str, str]], *, is_marked: bool, own: str) -> str:
+    """The number by the first reading that a numbering plan has, else by one that it may have. Raises ValueError."""
     # Without a plus it may be of the session's own country, unless it is too long; and it is read again without that.
     is_whole = is_marked or len(digits) > LONGEST_NATIONAL
     international = [whole for whole, region in readings if is_whole and not region]
     others = [(bare, "") for whole in international if (bare := _without_marks(whole)) != whole]
     number = next(filter(None, (_planned(*reading) for reading in dict.fromkeys([*readings, *others]))), "")
-    if not number and not at and not digits.startswith("0") and LOCAL_DIGITS <= len(digits) < _national_digits(own):
+    if not number and not digits.startswith("0") and LOCAL_DIGITS <= len(digits) < _national_digits(own):
         raise ValueError("must be a phone number in international form: it lacks the codes of its country and its area")
     likely = [other for other in others if not other[0].startswith(ZERO_OF_THE_NUMBER)]
     number = number or next(filter(None, (_possible(*reading) for reading in [*likely, *readings])), "")

@@ -127,13 +127,7 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         size = uno.media_store.size(key)
     except MediaMissing:
         raise _unknown() from None
-    mime_type, name, tag = type_of(file) or UNKNOWN, file, ""
-    try:
-        media = uno.media_index.find(file.rpartition(".")[0], phone=phone)
-        # Cleaned again: it may have been saved by an earlier version.
-        mime_type, name, tag = plain_mime_type(media.mime_type), plain_filename(media.filename) or file, media.sha256
-    except (MediaMissing, StoreUnavailable):
-        pass  # saved by the Node version, or Redis is away: the name's ending says its type
+    mime_type, name, tag = _facts_of(file, phone=phone)
     if tag and (unchanged := _unchanged(tag)) is not None:
         return unchanged
     part = _asked_part(size, tag)
@@ -152,10 +146,25 @@ def download(version: str, phone: str, file: str) -> ResponseReturnValue:  # noq
         answer.headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
     if tag:
         answer.set_etag(tag)
+    answer.headers["Content-Disposition"] = _attachment(name)
+    return answer
+
+
+def _facts_of(file: str, *, phone: str) -> tuple[str, str, str]:
+    """The media type, the name and the checksum of a file; the last one is empty where nobody knows it."""
+    try:
+        media = parts().media_index.find(file.rpartition(".")[0], phone=phone)
+    except (MediaMissing, StoreUnavailable):  # saved by the Node version, or Redis is away: the name's ending says it
+        return type_of(file) or UNKNOWN, file, ""
+    # Cleaned again: it may have been saved by an earlier version.
+    return plain_mime_type(media.mime_type), plain_filename(media.filename) or file, media.sha256
+
+
+def _attachment(name: str) -> str:
+    """The header with a file's name, for programs that read ASCII alone as well (RFC 6266)."""
     plain = ascii_filename(name)
     encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
-    answer.headers["Content-Disposition"] = f'attachment; filename="{plain}"{encoded}'
-    return answer
+    return f'attachment; filename="{plain}"{encoded}'
 
 
 def _unchanged(tag: str) -> Response | None:
