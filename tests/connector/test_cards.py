@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.connector.pocket import Pocket
+from unoapi.errors import MessageRejected
 from unoapi.providers.whatsmeow.vcards import read_card, write_card
 
 if TYPE_CHECKING:
@@ -203,6 +204,34 @@ def test_field_report_56_a_card_that_is_sent_is_read_back_whole() -> None:
     assert contact["org"] == SENT["org"]
     assert contact["addresses"] == [{"street": "Rua A 1", "city": "São Paulo", "type": "HOME"}]
     assert contact["name"]["prefix"] == "Dra."
+
+
+def test_field_report_56_a_plain_text_in_a_card_is_what_it_stands_for() -> None:
+    plain = {"emails": ["ana@example.com"], "urls": "https://example.com", "org": "Loja", "addresses": ["Rua A 1"]}
+
+    _, vcard = write_card({"name": {"formatted_name": "Ana"}, **plain})
+
+    assert vcard.splitlines()[4:-1] == [
+        "ORG:Loja", "EMAIL;type=HOME:ana@example.com", "URL;type=HOME:https://example.com",
+        "ADR;type=HOME:;;Rua A 1;;;;",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", [{"a": 1}, [None], True])
+def test_what_is_no_text_is_nothing_that_a_contact_reads(odd: object) -> None:
+    card_of_odd = {"name": {"formatted_name": "Ana", "prefix": odd}, "emails": [{"email": odd}], "urls": [{"url": odd}],
+                   "phones": [{"phone": "190", "type": odd}], "org": {"company": odd, "department": odd}}  # fmt: skip
+
+    _, vcard = write_card(card_of_odd)
+
+    assert vcard.splitlines()[2:-1] == ["N:;Ana;;;", "FN:Ana", "ORG:;", "TEL;type=CELL;type=VOICE:190"]
+
+
+def test_a_card_that_is_too_long_fails_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(MessageRejected) as refusal:
+        Pocket(tmp_path).send(type="contacts", contacts=[{**SENT, "org": {"company": "x" * 70_000}}])
+
+    assert "vcard: has at most 65536 characters" in refusal.value.details
 
 
 @pytest.mark.parametrize(

@@ -119,8 +119,8 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
             read_first=session.read_on_reply and not session.read_on_receipt and is_individual(to),
             interactive_mode=_mode(body, message, session, of_template=of_template),
         )
-    except ValidationError:  # fields that Meta does not know, and the connector does
-        _refuse_value("The message's object has not the form of its type.")
+    except ValidationError as error:  # fields that Meta does not know, and the connector does
+        _refuse_value(f"The message's object has not the form of its type: {'; '.join(explain(error))}.")
     commands = [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to)]
     if isinstance(body, content.Media) and body.caption and body.kind not in content.CAPTIONED:
         words = Send(

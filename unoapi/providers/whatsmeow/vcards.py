@@ -140,27 +140,27 @@ def read_card(vcard: str, *, name: str = "") -> dict[str, Any]:
 
 def write_card(contact: dict[str, Any], *, own: str = "") -> tuple[str, str]:
     """The name and the card of a Cloud API contact. `own` is the session's phone: numbers may lack its country."""
-    names = _object(contact.get("name"))
+    names = _object(contact.get("name"), "formatted_name")
     name = str(names.get("formatted_name") or names.get("first_name") or "")
     given = {**names, "first_name": names.get("first_name") or ("" if names.get("last_name") else name)}
     parts = ";".join(_escaped(given.get(part)) for part in NAME_PARTS)
     lines = ["BEGIN:VCARD", "VERSION:3.0", f"N:{parts}", f"FN:{_escaped(name)}"]
-    org = _object(contact.get("org"))
+    org = _object(contact.get("org"), "company")
     if department := org.get("department"):
         lines.append(f"ORG:{_escaped(org.get('company'))};{_escaped(department)}")
     elif org.get("company"):
         lines.append(f"ORG:{_escaped(org['company'])}")
     lines += [f"TITLE:{_escaped(org['title'])}"] if org.get("title") else []
-    for phone in _objects(contact.get("phones")):
+    for phone in _objects(contact.get("phones"), "phone"):
         if number := _line(phone.get("phone") or phone.get("wa_id") or ""):
             waid = _waid(str(phone.get("wa_id") or ""), number, own=own)
             shown = f";type=VOICE;waid={waid}" if waid else ";type=VOICE"
             _write(lines, "TEL", phone, _escaped(number), more=shown)
-    for email in _objects(contact.get("emails")):
+    for email in _objects(contact.get("emails"), "email"):
         _write(lines, "EMAIL", email, _escaped(email.get("email")))
-    for url in _objects(contact.get("urls")):
+    for url in _objects(contact.get("urls"), "url"):
         _write(lines, "URL", url, _line(url.get("url")))
-    for address in _objects(contact.get("addresses")):
+    for address in _objects(contact.get("addresses"), "street"):
         known = {**address, "country": address.get("country") or address.get("country_code")}
         place = ";".join(_escaped(known.get(part)) for part in ADDRESS_PARTS)
         _write(lines, "ADR", address, f";;{place}" if place.strip(";") else "")
@@ -171,7 +171,7 @@ def write_card(contact: dict[str, Any], *, own: str = "") -> tuple[str, str]:
 
 def _write(lines: list[str], name: str, entry: dict[str, Any], value: str, *, more: str = "") -> None:
     """Add an entry that has a value. Its type is a word, or else a label, as phones write those of one's own."""
-    kind = str(entry.get("type") or ("CELL" if name == "TEL" else "HOME")).strip()[:64]
+    kind = (_written(entry.get("type")).strip() or ("CELL" if name == "TEL" else "HOME"))[:64]
     if not value:
         return
     if KNOWN_TYPE.fullmatch(kind):
@@ -322,20 +322,28 @@ def _phone_in(written: str, *, own: str = "") -> str:
     return address if address.isdigit() else ""
 
 
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _object(value: object, main: str) -> dict[str, Any]:
+    """A part of a contact; `main` is what a plain text in its place is."""
+    return next(iter(_objects(value, main)), {})
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+def _objects(value: object, main: str) -> list[dict[str, Any]]:
+    """The entries of a part of a contact, which may be one alone; `main` is what a plain text among them is."""
+    listed = value if isinstance(value, list) else [value]
+    return [entry if isinstance(entry, dict) else {main: entry} for entry in listed if entry]
+
+
+def _written(value: object) -> str:
+    """A value as a text; empty for what is none, which nobody should read in a card."""
+    return str(value or "") if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _line(value: object) -> str:
     """A text on one line."""
-    return " ".join(str(value or "").split())
+    return " ".join(_written(value).split())
 
 
 def _escaped(value: object) -> str:
     """Text in a card: nothing in a contact's name can start a line of its own."""
-    text = re.sub(r"([\\,;])", r"\\\1", str(value or ""))
+    text = re.sub(r"([\\,;])", r"\\\1", _written(value))
     return re.sub(r"[\r\n]+", r"\\n", text)
