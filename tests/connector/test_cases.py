@@ -202,6 +202,17 @@ def test_voice_notes_and_native_buttons(case: dict[str, Any]) -> None:
         assert flat(message) == wanted
 
 
+@pytest.mark.parametrize("named", [{}, {"button": ""}, {"button": None}])
+def test_a_list_whose_client_names_no_button_opens_with_the_node_versions(named: dict[str, Any]) -> None:
+    action = {"sections": [{"rows": [{"id": "1", "title": "A"}]}], **named}
+    interactive = {"type": "list", "body": {"text": "b"}, "action": action}
+
+    message = sent({"type": "interactive", "interactive": interactive}, interactive_mode="native")
+
+    (button,) = native(message)["buttons"]
+    assert button[1]["title"] == "Selecione"
+
+
 def test_a_templates_picture_is_the_header_of_what_is_sent() -> None:
     header = {"type": "header", "parameters": [{"type": "image", "image": {"link": "https://h/a.jpg"}}]}
     body = {"type": "body", "parameters": [{"type": "text", "text": "look"}]}

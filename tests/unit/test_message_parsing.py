@@ -430,6 +430,19 @@ def test_field_report_34_on_phones_two_buttons_may_have_one_title() -> None:
         parse_message(body)
 
 
+@pytest.mark.parametrize("named", [{}, {"button": ""}, {"button": None}])
+def test_only_meta_wants_the_button_of_a_list_to_be_named(named: dict[str, Any]) -> None:
+    action = {"sections": [{"rows": [{"id": "1", "title": "A"}]}], **named}
+    interactive = {"type": "list", "body": {"text": "b"}, "action": action}
+    body = {"to": CONTACT, "type": "interactive", "interactive": interactive}
+
+    message = parse_message(body, sender=Sender(phone=PHONE, at_meta=False))
+
+    assert message_of(job_of(message.to_wire())).to_wire() == message.to_wire()
+    with pytest.raises(ValidationError, match="button"):
+        parse_message(body)
+
+
 @pytest.mark.parametrize(("written", "left"), [(None, ""), ("", ""), ("\U0001f44d", "\U0001f44d")])
 def test_meta_gets_an_empty_emoji_where_a_client_takes_a_reaction_away(written: str | None, left: str) -> None:
     message = {"to": CONTACT, "type": "reaction", "reaction": {"message_id": "wamid.X", "emoji": written, "new": 1}}

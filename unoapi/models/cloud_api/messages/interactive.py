@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 10
 MAX_ROWS_OF_PHONES, MAX_BUTTONS_OF_PHONES = 100, 20
 """What the Node version sent in any number: numbered lines, or a native list."""
+OPENS_A_LIST = "Selecione"
 MAX_COMPONENTS = 20
 MAX_CARDS = 10
 MAX_PARAMETER_CHARS = 32_768
@@ -207,6 +208,15 @@ class ListAction(ClientPart):
 
     button: Annotated[str, StringConstraints(min_length=1), AtMost(20)]
     sections: Annotated[list[Section], AtMostItems(10, MAX_ROWS_OF_PHONES)] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _opens_by_itself(cls, value: Any, info: ValidationInfo) -> Any:
+        """A list of a phone opens with the Node version's word when its client names none; Meta wants one."""
+        sender = sender_of(info)
+        of_meta = sender.at_meta and not sender.accepted
+        unnamed = isinstance(value, dict) and value.get("button") in (None, "")
+        return {**value, "button": OPENS_A_LIST} if unnamed and not of_meta else value
 
     @model_validator(mode="after")
     def _rows_are_few_and_unique(self, info: ValidationInfo) -> Self:
