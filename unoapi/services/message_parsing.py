@@ -38,11 +38,12 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
 
     Raises RequestError for a type that is not supported, pydantic's ValidationError for the rest: see `refusal_of`.
     """
-    if document.get("type", "text") in (None, ""):
+    if document.get("type", "text") in (None, "") and "text" in document:
         document = {name: value for name, value in document.items() if name != "type"}
     kind = document.get("type", "text")
     if not isinstance(kind, str):
-        details = f"type: must be text, not {type(kind).__name__}. Supported: {', '.join(MESSAGES)}."
+        given = kind if kind is None else type(kind).__name__
+        details = f"type: must be text, not {given}. Supported: {', '.join(MESSAGES)}."
         raise RequestError("Message type is not supported", code=131051, status=400, details=details)
     document = _without_blanks(document, kind)
     model = None if _is_newer(document) else MESSAGES.get(kind)
