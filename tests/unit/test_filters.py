@@ -194,8 +194,13 @@ def test_a_sent_message_goes_to_the_webhooks_that_want_such_and_no_other() -> No
         (GROUP, {"type": "text", "text": {"body": "all"}},
          {"group_id": GROUP, "type": "text", "text": {"body": "all"}}),
         ("status@broadcast", {"type": "text", "text": {"body": "all"}}, {"type": "text", "text": {"body": "all"}}),
+        (CONTACT, {"type": "text", "text": {"body": 5}}, {"type": "text", "text": {"body": "5"}}),
+        (CONTACT, {"type": "location", "location": {"latitude": "-23.5", "longitude": "46", "name": 5, "url": None}},
+         {"type": "location", "location": {"latitude": -23.5, "longitude": 46.0, "name": "5"}}),
+        (CONTACT, {"type": "image", "image": {"link": "https://a.test/1.png", "caption": None}},
+         {"type": "image", "image": {"link": "https://a.test/1.png"}}),
     ],
-    ids=["an answer", "an edit", "no answer", "in a group", "a status post"],
+    ids=["an answer", "an edit", "no answer", "in a group", "a status post", "a number", "a place", "no caption"],
 )  # fmt: skip
 def test_a_sent_message_says_what_it_is_about_and_where_it_stands(
     to: str, message: dict[str, Any], told: dict[str, Any]

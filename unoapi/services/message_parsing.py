@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from unoapi.errors import MessageRejected, RequestError, describe
 from unoapi.errors.validation import NOT_VALID, did_you_mean, names_of, nearest, refused
 from unoapi.models.cloud_api.messages import MESSAGES, UNKNOWN, Command, OutboundMessage, Sender
-from unoapi.models.cloud_api.messages.interactive import INTERACTIVE_KINDS, unfolded
+from unoapi.models.cloud_api.messages.interactive import INTERACTIVE_KINDS
+from unoapi.models.cloud_api.messages.written import unfolded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +28,6 @@ BLANK: tuple[Any, ...] = ("", {}, [])
 BLANK_FIELDS = frozenset({"context", "footer", "header", "preview_url", "ttl", "voice"})
 """The fields of a message, and of its object, that are a number, a flag or an object: an empty text is none."""
 WORDS = ("header", "body", "footer")
-FOLDED = ("contacts", "interactive", "poll", "template")
-"""The types that have lists and objects within."""
 IDS = ("message_id", "id")
 """Where an object of a message names another message, or a file."""
 
@@ -45,7 +44,7 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
         given = kind if kind is None else type(kind).__name__
         details = f"type: must be text, not {given}. Supported: {', '.join(MESSAGES)}."
         raise RequestError("Message type is not supported", code=131051, status=400, details=details)
-    document = _without_blanks(document, kind)
+    document = _without_blanks(unfolded(document, kind), kind)
     model = None if _is_newer(document) else MESSAGES.get(kind)
     if model is None and sender.any_type and isinstance(document.get(kind), dict):
         model = OutboundMessage  # a type of next year: Meta knows it or refuses it
@@ -62,12 +61,10 @@ def parse_message(document: dict[str, Any], *, sender: Sender = UNKNOWN) -> Outb
 
 
 def _without_blanks(document: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The document without fields that say nothing, and no text in the place of a list or an object.
+    """The document without fields that say nothing, so that nobody whom it goes on to stumbles over them.
 
-    Nobody whom it goes on to stumbles over them. Nor has it what was copied around the id of another message.
+    Nor has it what was copied around the id of another message.
     """
-    if kind in FOLDED and kind in document:
-        document = {**document, **unfolded({kind: document[kind]})}
     for name in (kind, "context"):
         part = document.get(name)
         if isinstance(part, dict) and (filled := _naming_plainly(_filled(part))) is not part:

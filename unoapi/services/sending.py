@@ -21,6 +21,7 @@ from unoapi.errors import (
 from unoapi.models.claims import Claim
 from unoapi.models.cloud_api.events import error_object, message_event, read_document, status_event
 from unoapi.models.cloud_api.messages import TYPING_S
+from unoapi.models.cloud_api.messages.written import as_meant
 from unoapi.models.identity import GROUP, Identity
 from unoapi.models.jobs import Envelope, FetchFiles, MessageJob, RunCommand, SendMessage, now_ms
 from unoapi.models.media import MEDIA_TYPES
@@ -301,7 +302,7 @@ def new_message_envelopes(
 
     With `index` its file is told as those of received messages are.
     """
-    message = read_document(job.body)
+    message = as_meant(read_document(job.body))
     kind = SHOWN_AS.get(str(message.get("type")), str(message.get("type") or "text"))
     if not job.notify_on_failure or kind not in message or any(update.error for update in receipt.statuses):
         return []
@@ -313,7 +314,7 @@ def new_message_envelopes(
         return []
     content = message[kind]
     if isinstance(content, dict):
-        content = {name: value for name, value in content.items() if name not in PREPARED}
+        content = {name: value for name, value in content.items() if name not in PREPARED and value is not None}
     if index is not None and kind in MEDIA_TYPES:
         content = as_received(content, phone=job.phone, index=index)
     recipient = receiver(message, receipt)

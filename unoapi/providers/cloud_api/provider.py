@@ -17,11 +17,12 @@ from unoapi.errors import (
 )
 from unoapi.models.attempts import redirected_to
 from unoapi.models.cloud_api.events import error_object, serialise
+from unoapi.models.cloud_api.messages.written import as_meant
 from unoapi.models.message_keys import MADE_HERE
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.strict_json import read_answer
 from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error
-from unoapi.providers.cloud_api.translation import with_texts, with_their_ids, without_blanks
+from unoapi.providers.cloud_api.translation import with_their_ids, without_blanks
 from unoapi.services import media
 from unoapi.services.sending import WAIT_FOR_STORE_MS
 from unoapi.telemetry.logging import get_logger
@@ -77,7 +78,7 @@ class CloudApiProvider:
         Raises MessageRejected (with Meta's code), SendFailed or SendPostponed (nothing left), OutcomeUnknown.
         """
         try:
-            document = with_texts(without_blanks(message.to_wire()))
+            document = as_meant(without_blanks(message.to_wire()))
             links = self._signed_urls
             resolved = media.resolve(document, phone=phone, index=self._index, link=links.make, key_in=links.key_in)
             body = _with_names(with_their_ids(resolved, phone=phone, ids=self._ids))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.event_content import ECHOES, ITEMS
+from unoapi.models.cloud_api.messages.written import MENUS
 from unoapi.models.identity import is_same_phone
 from unoapi.models.media import MEDIA_TYPES
 from unoapi.models.message_keys import MADE_HERE
@@ -31,22 +32,6 @@ WRITTEN = ("messages", ECHOES)
 BLANK: tuple[Any, ...] = (None, "", {}, [])
 FILLED = frozenset({"contacts", "location", "text", *MEDIA_TYPES})
 """The types of messages in whose object nothing empty is a value."""
-MENUS = ("button", "list", "cta_url")
-"""The kinds of interactive messages that have no fields of a client's own."""
-TEXTS = frozenset(
-    {
-        "address", "birthday", "body", "button", "caption", "city", "company", "country", "country_code", "coupon_code",
-        "department", "description", "display_text", "email", "fallback_value", "filename", "first_name",
-        "formatted_name", "id", "last_name", "middle_name", "name", "parameter_name", "payload", "phone", "prefix",
-        "state", "street", "suffix", "text", "title", "url", "wa_id", "zip",
-    }
-)  # fmt: skip
-"""What is a text in a message, wherever it stands: clients write a number there."""
-FLAGS = frozenset({"preview_url", "voice"})
-"""What is true or false there: forms write a text or a number."""
-NO = frozenset({"0", "f", "false", "n", "no", "off"})
-THEIR_OWN = frozenset({"flow_action_data"})
-"""What is a form's affair."""
 PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id", "phone_number"})
 """Where a callback names a person's phone."""
 
@@ -114,29 +99,6 @@ def _without_blank(part: dict[str, Any]) -> dict[str, Any]:
     """A message, a menu or a value without what is empty beside that which its `type` names."""
     own = part.get("type")
     return {name: held for name, held in part.items() if held not in BLANK or (name == own and held is not None)}
-
-
-def with_texts(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in which a number is its figures where a text is meant, and a flag is one.
-
-    Phones show such a message, and Meta refuses it. Each flag was read as one before.
-    """
-    kind = str(message.get("type"))
-    menu = message.get("interactive")
-    if kind == "interactive" and not (isinstance(menu, dict) and menu.get("type") in MENUS):
-        return message
-    return {**message, kind: _written(message[kind])} if kind in message else message
-
-
-def _written(part: Any, name: str = "") -> Any:
-    if isinstance(part, dict):
-        return {key: held if key in THEIR_OWN else _written(held, key) for key, held in part.items()}
-    if isinstance(part, list):
-        return [_written(held) for held in part]
-    is_number = isinstance(part, int | float) and not isinstance(part, bool)
-    if name in FLAGS and (is_number or isinstance(part, str)):
-        return bool(part) if is_number else part.lower() not in NO
-    return str(part) if is_number and name in TEXTS else part
 
 
 def with_our_ids(change: Change, *, phone: str, ids: MessageIds) -> Change:

@@ -21,8 +21,7 @@ from unoapi.models.cloud_api.as_sent import ClientPart
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 from unoapi.models.cloud_api.messages.sender import AtMost, AtMostItems, sender_of
-from unoapi.models.strict_json import MAX_DEPTH, is_too_deep, parsed
-from unoapi.models.text import mended
+from unoapi.models.cloud_api.messages.written import from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,55 +41,7 @@ PassedOn = Literal[
     "order_status",
 ]  # fmt: skip
 """Kinds whose `action` is the provider's affair."""
-LISTS = frozenset(
-    {
-        "addresses", "buttons", "cards", "components", "contacts", "emails", "options", "parameters", "phones", "rows",
-        "sections", "urls",
-    }
-)  # fmt: skip
-"""The parts of messages that are lists; a `cta_url` has an object of `parameters`."""
-INNER = LISTS | {"action", "interactive", "org", "poll", "reply", "template"}
-"""These, and those that are objects."""
 INTERACTIVE_KINDS = ("button", "list", "cta_url", *get_args(PassedOn))
-
-
-def _from_text(value: Any) -> Any:
-    """Chatwoot writes the action as JSON in a text, flow builders so the components of a template."""
-    if not isinstance(value, str):
-        return value
-    try:
-        document = parsed(value)
-    except (ValueError, RecursionError):
-        raise ValueError("must be JSON, or a text of it") from None
-    if is_too_deep(document):
-        raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
-    if document != mended(document):
-        raise ValueError("holds a control character or half of a surrogate pair")
-    return document
-
-
-def unfolded(part: Any) -> Any:
-    """A message's part with its inner lists and objects out of what stands for them, at any depth.
-
-    That is a JSON text, or for a list an object that is numbered. What a client says to a form or a shop stays. A text
-    that is no such JSON stays, too: its field refuses it.
-    """
-    if isinstance(part, list):
-        return [unfolded(inner) for inner in part]
-    if not isinstance(part, dict):
-        return part
-    return {name: unfolded(_read(held, name)) if name in INNER else held for name, held in part.items()}
-
-
-def _read(written: Any, name: str) -> Any:
-    if name in LISTS and isinstance(written, dict) and written and all(key.isdecimal() for key in written):
-        return list(written.values())  # PHP's list from which something was taken
-    if not (isinstance(written, str) and written.lstrip().startswith(("{", "["))):
-        return written
-    try:
-        return _from_text(written)
-    except ValueError:
-        return written
 
 
 class Footer(ClientPart):
@@ -256,7 +207,7 @@ class Buttons(_Interactive):
 
     type: Literal["button"]
     body: Body | None = None
-    action: Annotated[ButtonAction, BeforeValidator(_from_text)]
+    action: Annotated[ButtonAction, BeforeValidator(from_json)]
 
     @model_validator(mode="after")
     def _shows_something(self) -> Self:
@@ -270,7 +221,7 @@ class List(_Interactive):
 
     type: Literal["list"]
     body: LongBody
-    action: Annotated[ListAction, BeforeValidator(_from_text)]
+    action: Annotated[ListAction, BeforeValidator(from_json)]
 
     @model_validator(mode="after")
     def _its_header_is_text(self) -> Self:
@@ -284,7 +235,7 @@ class UrlLink(_Interactive):
 
     type: Literal["cta_url"]
     body: Body
-    action: Annotated[UrlAction, BeforeValidator(_from_text)]
+    action: Annotated[UrlAction, BeforeValidator(from_json)]
 
 
 class OtherInteractive(_Interactive):
@@ -292,7 +243,7 @@ class OtherInteractive(_Interactive):
 
     type: PassedOn
     body: Body | None = None
-    action: Annotated[dict[str, Any], BeforeValidator(_from_text)]
+    action: Annotated[dict[str, Any], BeforeValidator(from_json)]
 
 
 def _kind(value: Any) -> str:
@@ -387,7 +338,7 @@ class Template(ClientPart):
     name: Annotated[str, StringConstraints(min_length=1, max_length=512)]
     language: Annotated[Language | None, BeforeValidator(_language)] = None
     components: Annotated[
-        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: _from_text(value or []))
+        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: from_json(value or []))
     ] = Field(default=[])
 
 
