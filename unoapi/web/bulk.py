@@ -29,7 +29,7 @@ from unoapi.services.bulk_parsing import LINES
 from unoapi.services.bulk_rows import MAX_ROW_BYTES
 from unoapi.web.auth import session_token
 from unoapi.web.errors import not_found
-from unoapi.web.form_files import name_of
+from unoapi.web.form_files import allow_file, name_of, refused_file
 from unoapi.web.messages import KEY, KEY_HEADER, ensure_served
 from unoapi.web.parts import parts
 from unoapi.web.request_body import MULTIPART, parameters
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 routes = Blueprint("bulk", __name__)
 
-FORM_BYTES = 1024 * 1024
 MAX_ROWS_IN_BODY = 10_000
 CSV = "text/csv"
 
@@ -192,8 +191,7 @@ def opt_in(version: str, phone: str, body: OptOuts) -> ResponseReturnValue:  # n
 def _asked() -> CampaignRequest:
     """What the request says, as JSON or as a form with the file. Raises RequestError."""
     if request.mimetype == MULTIPART:
-        request.max_content_length = MAX_BYTES + FORM_BYTES
-        request.max_form_memory_size = FORM_BYTES
+        allow_file()
     return checked(CampaignRequest, parameters(CampaignRequest))
 
 
@@ -276,10 +274,10 @@ def _save(phone: str, pieces: Iterable[bytes], mime_type: str, name: str) -> str
             quota=uno.settings.unoapi_session_media_max,
         )
     except (MediaQuotaReached, MediaTooLarge) as error:
-        raise RequestError("Media upload error", code=131053, status=400, details=f"file: {error}.") from None
+        raise refused_file(f"file: {error}.") from None
     if not media.file_size:
         media_service.remove(media, files=uno.media_store, index=uno.media_index)
-        raise RequestError("Media upload error", code=131053, status=400, details="file: it is empty")
+        raise refused_file("file: it is empty")
     return media.id
 
 

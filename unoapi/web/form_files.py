@@ -1,4 +1,4 @@
-"""The name that a client gives a file in a form, in whichever way its program writes it."""
+"""Files in forms: how large a form may be, what is wrong with a file, and the name that its client gives it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import TYPE_CHECKING
 
-from unoapi.models.media import own_filename
+from flask import request
+
+from unoapi.errors import RequestError
+from unoapi.models.media import MAX_BYTES, own_filename
 
 if TYPE_CHECKING:
     from werkzeug.datastructures import FileStorage
 
+FORM_BYTES = 1024 * 1024
+"""Of what a form holds beside its file: the parser needs several of its pieces at once."""
 QUOTED_NAME = re.compile(r';\s{0,8}filename="((?:[^"\\]|\\.){1,1000})"', re.IGNORECASE)
 ENCODED_NAME = "filename*="
 """The name in RFC 5987's form, as .NET writes it beside the other, in which `?` may stand for letters."""
 ESCAPED = re.compile(r'\\(["\\])')
 MAX_ENCODED_CHARS = 1000
 CHARSETS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
+
+
+def allow_file() -> None:
+    """Let this request have the size of a form with a file. Before the form is read."""
+    request.max_content_length = MAX_BYTES + FORM_BYTES
+    request.max_form_memory_size = FORM_BYTES
+
+
+def refused_file(details: str) -> RequestError:
+    """The Cloud API's error for a file that is not taken: HTTP 400, code 131053."""
+    return RequestError("Media upload error", code=131053, status=400, details=details)
 
 
 def name_of(file: FileStorage) -> str:

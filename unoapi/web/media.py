@@ -22,7 +22,7 @@ from unoapi.models.media import (
 )
 from unoapi.services import media as service
 from unoapi.web.auth import check_owner, owner, session_token
-from unoapi.web.form_files import name_of
+from unoapi.web.form_files import allow_file, name_of, refused_file
 from unoapi.web.messages import sender_for
 from unoapi.web.parts import parts
 from unoapi.web.request_body import MULTIPART
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 routes = Blueprint("media", __name__)
 
-FORM_BYTES = 1024 * 1024  # the parser needs several of its pieces at once
 UNAUTHORISED, NOT_FOUND = 401, 404
 
 
@@ -47,8 +46,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
 
     The bounds of a type are Meta's: phones take what they take by link.
     """
-    request.max_content_length = MAX_BYTES + FORM_BYTES
-    request.max_form_memory_size = FORM_BYTES
+    allow_file()
     file = request.files.get("file")
     if file is None:
         why = "its part needs a filename" if "file" in request.form else "is missing"
@@ -57,7 +55,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
         raise RequestError("Required parameter is missing", code=131008, status=400, details=f"file: {why}")
     head = file.stream.read(HEAD_BYTES)
     if not head:
-        raise RequestError("Media upload error", code=131053, status=400, details="file: it is empty")
+        raise refused_file("file: it is empty")
     file.stream.seek(0)
     name = name_of(file)
     mime_type = _type_of(file, head, name=name)
@@ -76,10 +74,10 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
         )
     except MediaQuotaReached as error:
         details = f"file: {error}; delete some, or wait: each expires after DATA_TTL."
-        raise RequestError("Media upload error", code=131053, status=400, details=details) from None
+        raise refused_file(details) from None
     except MediaTooLarge:
         details = f"file: a file of type {mime_type} has at most {limit} bytes."
-        raise RequestError("Media upload error", code=131053, status=400, details=details) from None
+        raise refused_file(details) from None
     return jsonify(id=media.id)
 
 

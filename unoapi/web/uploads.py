@@ -14,6 +14,7 @@ from unoapi.models.media import MAX_BYTES, handle_of, media_id_of_handle
 from unoapi.services import media as service
 from unoapi.web.apps import number_of
 from unoapi.web.auth import any_session_token, check_owner, owner, session_at_meta, visible_sessions
+from unoapi.web.form_files import refused_file
 from unoapi.web.parts import parts
 from unoapi.web.pass_through import REFUSED, forward_node, forward_upload
 from unoapi.web.schemas import body, schema
@@ -83,7 +84,7 @@ def take(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
     pieces = service.pieces_of(request.stream)
     head = next(pieces, b"")
     if not head:
-        raise RequestError("Media upload error", code=131053, status=400, details="The body is empty.")
+        raise refused_file("The body is empty.")
     try:
         media = service.save(
             fields["phone"],
@@ -95,7 +96,7 @@ def take(version: str, upload_id: str) -> ResponseReturnValue:  # noqa: ARG001
             quota=uno.settings.unoapi_session_media_max,
         )
     except (MediaQuotaReached, MediaTooLarge) as error:
-        raise RequestError("Media upload error", code=131053, status=400, details=f"{error}.") from None
+        raise refused_file(f"{error}.") from None
     return jsonify(h=handle_of(media))
 
 

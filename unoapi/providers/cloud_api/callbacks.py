@@ -164,15 +164,12 @@ def without_what_waits(  # noqa: PLR0913 (collaborators)
     statuses = change.value.get("statuses") or []
     if not statuses or not forwarded or change.field != "messages":
         return change, []
-    early: list[dict[str, Any]] = []
-    others: list[dict[str, Any]] = []
     named = _named_by(statuses)
     try:
         unknown = named - ids.known_ours(phone, named).keys()
     except StoreUnavailable:
         unknown = named
-    for status in statuses:
-        (early if _text(status.get("id")) in unknown else others).append(status)
+    early = [status for status in statuses if _text(status.get("id")) in unknown]
     if not early:
         return change, []
     if len(statuses) == 1 and not any(change.value.get(key) for key in (*ITEMS, *OTHER_ITEMS) if key != "statuses"):
@@ -182,6 +179,7 @@ def without_what_waits(  # noqa: PLR0913 (collaborators)
         _job_for(replace(change, value=event.value), phone=phone, trusted=trusted)  # each with its own contact
         for event in split(phone, [replace(change, value={**beside, "statuses": early})], most_bytes=most_bytes)
     ]
+    others = [status for status in statuses if _text(status.get("id")) not in unknown]
     value = {**change.value, "statuses": others}
     is_left = any(value.get(key) for key in (*ITEMS, *OTHER_ITEMS, "errors"))
     return (replace(change, value=value) if is_left else None), waiting

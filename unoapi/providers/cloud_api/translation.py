@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from unoapi.models.cloud_api.callbacks import Change
     from unoapi.ports import MessageIds
 
-
 ABOUT = {
     "context": "id",
     "reaction": "message_id",
@@ -65,10 +64,7 @@ def without_blanks(message: dict[str, Any]) -> dict[str, Any]:
             sent["template"] = _said(template)
         case {"type": "interactive", "interactive": {"type": kind} as menu} if kind in MENUS:
             sent["interactive"] = _filled(menu)
-        case {
-            "type": "interactive",
-            "interactive": dict() as other,
-        }:  # within which an empty text may be a value of its form
+        case {"type": "interactive", "interactive": dict() as other}:  # in its form an empty text may be a value
             sent["interactive"] = _without_blank(other)
         case {"type": str(kind)} if kind in FILLED:
             sent[kind] = _filled(message[kind])

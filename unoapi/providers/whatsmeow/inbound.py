@@ -62,15 +62,9 @@ def events_of(
     connections: Connections | None,
     chats: Chats | None = None,
 ) -> list[Event]:
-    """The events of a message; none when the session ignores it or when it is housekeeping.
-
-    The deletion of what a client sent is no message, and is told whatever is ignored.
-    """
+    """The events of a message; none when the session ignores it or when it is housekeeping."""
     phone, inner = session.phone, received.content
-    ignored = session.ignores(chat=address_of(received.chat), phone=phone, from_me=received.from_me)
-    if received.history and (ignored or session.ignore_history_messages):
-        return []
-    if ignored and not (isinstance(inner, Revoke) and ids.ours(phone, inner.target_id) != inner.target_id):
+    if not _is_wanted(received, session=session, ids=ids):
         return []
     if received.history:
         return _past(received, session=session, ids=ids, connections=connections)
@@ -100,6 +94,15 @@ def events_of(
     if edited is not None:
         message |= _edit_marks(edited)
     return [_event(message, received, counterparty=counterparty, session=session)]
+
+
+def _is_wanted(received: ReceivedMessage, *, session: Session, ids: MessageIds) -> bool:
+    """Whether anybody hears of a message. The deletion of what a client sent is none: it is never ignored."""
+    phone, inner = session.phone, received.content
+    ignored = session.ignores(chat=address_of(received.chat), phone=phone, from_me=received.from_me)
+    if received.history:
+        return not (ignored or session.ignore_history_messages)
+    return not ignored or (isinstance(inner, Revoke) and ids.ours(phone, inner.target_id) != inner.target_id)
 
 
 def _naming_placeholders(received: ReceivedMessage, *, phone: str, connections: Connections | None) -> ReceivedMessage:
