@@ -198,6 +198,35 @@ def test_lines_are_whole_however_they_are_read() -> None:
     assert list(lines_of([b"a\nb", b"c", b"\n", b"d"])) == [b"a\n", b"bc\n", b"d"]
 
 
+@pytest.mark.parametrize("country", ["", "55", "+55 Brasil"])
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("11988880001.0", "5511988880001"),
+        ("5511988880001,00", "5511988880001"),
+        ("(0xx11) 98888-0001", "5511988880001"),
+        ("Ana 11988880001", "5511988880001"),
+    ],
+)
+def test_a_number_as_a_table_has_it_is_the_same_beside_its_country(written: str, number: str, country: str) -> None:
+    assert number_of(written, country, own="5511999990000") == number
+
+
+@pytest.mark.parametrize("country", ["", "55", "+55 Brasil"])
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("1198888000O", "digits only"),
+        ("5,51199E+12", "a table has shortened it"),
+        ("3,3334444E+7", "a table has shortened it"),
+        ("98888-0001", "its area"),
+    ],
+)
+def test_no_number_is_made_of_what_lacks_a_part_of_one(written: str, why: str, country: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        number_of(written, country, own="5511999990000")
+
+
 # --- the Node version's cases ---
 
 

@@ -52,6 +52,8 @@ BEFORE_A_NUMBER = re.compile(
 AFTER_A_LINK = re.compile(r"[?&#;].*", re.DOTALL)
 FROM_A_SPREADSHEET = re.compile(r"(\+?[0-9]{8,})[.,]0{1,2}", re.ASCII)
 """What a table makes of a number that it takes for an amount, with the sign of its country."""
+SHORTENED = re.compile(r"\+?[0-9][.,]?[0-9]{0,20}E\+?[0-9]{1,2}", re.ASCII | re.IGNORECASE)
+"""What a table shows of a number for which its column is too narrow: 5,51199E+12."""
 AROUND = "'\"`\u2018\u2019\u201c\u201d,;=<>"
 """What stands around a number in a line of a table: Excel's marks of a text, quotes, the sign between two columns."""
 MEANINGLESS = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn", "Me", "So"})
@@ -186,6 +188,11 @@ def _readings(text: str, *, own: str) -> tuple[str, list[tuple[str, str]], bool]
     """
     if whole := FROM_A_SPREADSHEET.fullmatch(text):
         text = whole[1]
+    if SHORTENED.fullmatch(text):
+        raise ValueError(
+            "must be a phone number in international form: a table has shortened it, and its last digits are gone; "
+            "give its column the format of a text"
+        )
     text = TRUNK_ZERO.sub(r"\1(", ANY_CARRIER.sub(r"\1", text))
     kept = "".join(character for character in text if character not in SEPARATORS)
     digits = kept.lstrip("+")

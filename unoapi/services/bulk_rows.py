@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from unoapi.errors import RequestError, TableUnreadable
 from unoapi.models.bulk import BadRow, GoodRow
 from unoapi.models.cloud_api.events import serialise
-from unoapi.models.phones import country_code_of, is_possible, is_valid, read_address
+from unoapi.models.phones import FROM_A_SPREADSHEET, country_code_of, is_possible, is_valid, read_address
 from unoapi.models.tables import MAX_COLUMNS, Row, column_name
 from unoapi.models.text import is_text
 from unoapi.services.message_parsing import parse_message, refusal_of
@@ -42,6 +42,9 @@ TYPES = {
 MAX_ROW_BYTES = 32 * 1024
 """Of a row's message, as JSON."""
 TOO_LARGE = f"its message has more than {MAX_ROW_BYTES} bytes of JSON"
+LETTER_IN_NUMBER = re.compile(r"\d[^\W\d_xX]|[^\W\d_xX]\d")
+"""A letter that touches a digit stands in its place, as in 1198888000O: without it the number is somebody else's. An x
+of 0xx stands for any carrier."""
 COLUMN_MARK = re.compile(r"#|\{\{([^{}]{1,80})\}\}")
 
 Values = dict[str, str]
@@ -137,14 +140,16 @@ def number_of(written: str, country: str = "", *, own: str) -> str:
     text = written.strip()
     if not text:
         raise ValueError("it has no number")
+    if amount := FROM_A_SPREADSHEET.fullmatch(text):
+        text = amount[1]
     digits = "".join(char for char in text if char.isdigit())
     code = "".join(char for char in country if char.isdigit())
     national = f"{code or country_code_of(own)}{digits.lstrip('0')}"
     known = ""
-    if not text.startswith(("+", "00")):
+    if not text.startswith(("+", "00")) and not LETTER_IN_NUMBER.search(text):
         is_whole = digits.startswith(code or country_code_of(own)) and is_possible(digits)
         known = digits if is_whole else ""  # the library takes its time
-        if not is_whole and (code or is_valid(national)):
+        if not is_whole and (code not in ("", country_code_of(own)) or is_valid(national)):
             text = f"+{national}"
     try:
         address = read_address(text, own=own)
