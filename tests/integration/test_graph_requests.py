@@ -659,6 +659,13 @@ def test_c11_a_path_without_a_version_is_served(api: Api, method: str, path: str
     assert ask(api, method, path, token=None, **options).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "path", ["/v21.0//{P}/messages", "/v21.0/{P}//messages", "/{P}//messages", "/v21.0/{P}/messages//"]
+)
+def test_a_slash_too_many_is_none(api: Api, path: str) -> None:
+    document(ask(api, "POST", path.format(P=PHONE), json=HELLO))
+
+
 @pytest.mark.parametrize("path", ["/messages", "/nothing", "/5511999990000/nothing", "/me/nothing", "/55119999900001x"])
 def test_c11_what_is_no_path_stays_none(api: Api, path: str) -> None:
     assert ask(api, "GET", path).status_code == 404

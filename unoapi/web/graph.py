@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 VERSIONLESS = re.compile(r"/(?:[0-9]{1,20}|me|debug_token|oauth)(?:/|$)")
+SLASHES = re.compile(r"/{2,}")
 DEFAULT_VERSION = "v24.0"
 """Any is served alike."""
 INNER = re.compile(r"\{[^{}]*\}|\([^()]*\)|\.[a-z_]+")
@@ -27,11 +28,14 @@ NOT_REPEATED = frozenset({"after", "before", "access_token", "hub.verify_token"}
 
 
 def register_default_version(app: Flask) -> None:
-    """Serve the nodes of the Graph at paths without a version, too, as Graph does."""
+    """Serve the nodes of the Graph at paths without a version, too, as Graph does, and with a slash too many.
+
+    That is what comes of a base address that ends with one: few clients follow a redirect of a POST.
+    """
     serve, routes = app.wsgi_app, app.url_map.bind("")
 
     def with_version(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
+        path = environ["PATH_INFO"] = SLASHES.sub("/", environ["PATH_INFO"])
         if VERSIONLESS.match(path) and not routes.test(path, environ["REQUEST_METHOD"]):
             environ["PATH_INFO"] = f"/{DEFAULT_VERSION}{path}"
         return serve(environ, start_response)
