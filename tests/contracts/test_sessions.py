@@ -462,6 +462,32 @@ def test_an_option_of_a_webhook_that_the_node_version_took_costs_no_events(
     assert (read.id, read.send_group_messages, read.timeout_ms) == ("a", True, 15_000)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"urlAbsolute": "crm.test/hook"}, {"url": "localhost:3000/hook"}, {"urlAbsolute": "ftp://b.test"}, {"url": 5},
+        {"urlAbsolute": "http://b.test", "header": "X Token"},
+    ],
+)  # fmt: skip
+def test_a_webhook_that_the_node_version_could_not_post_to_costs_the_others_no_events(
+    sessions: RedisSessions, raw_redis: redis.Redis, wrong: dict[str, Any]
+) -> None:
+    nowhere = {"id": "fake", "url": "http://localhost:9876/webhooks/fake"}
+    webhooks = [
+        nowhere,
+        {"id": "a", "urlAbsolute": "http://a.test", "ordered": "x"},
+        {"id": "b", "token": "t", **wrong},
+    ]
+    raw_redis.set(f"unoapi-config:{PHONE}", json.dumps({"authToken": "t", "webhooks": webhooks}))
+
+    good, bad = sessions.find(PHONE).webhooks
+
+    assert (good.id, good.address(PHONE)) == ("a", "http://a.test/")
+    assert (bad.id, bad.address(PHONE)) == ("b", "https://the-address-is-not-valid.invalid/")
+    assert bad.token.get_secret_value() == ""
+    assert sessions.find(PHONE).has_webhook_without_address
+
+
 def test_the_lost_key_of_a_session_of_the_node_version_is_noticed(
     sessions: RedisSessions, raw_redis: redis.Redis
 ) -> None:

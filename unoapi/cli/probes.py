@@ -166,7 +166,8 @@ def _denied(uno: Uno) -> Iterator[str]:
 def _numbers(uno: Uno) -> Iterator[Finding]:
     try:
         sessions = uno.directory.all()
-        unreadable = sorted(set(uno.sessions.phones()) - {session.phone for session in sessions})
+        readable = {session.phone for session in sessions if not session.has_webhook_without_address}
+        unreadable = sorted(set(uno.sessions.phones()) - readable)
         states = list(_number_states(uno, sessions[:MOST_NUMBERS]))
     except StoreUnavailable:
         yield note("numbers", "cannot be read while Redis does not answer")

@@ -85,7 +85,7 @@ class Environment:
                 own[newer] = own[older]
         stored = own.get("webhooks") or []  # an empty list never silences a session: it counts as absent
         if isinstance(stored, list):
-            own["webhooks"] = [self._webhook(webhook, phone) for webhook in stored if not _goes_nowhere(webhook)]
+            own["webhooks"] = [self._webhook(webhook, phone) for webhook in stored if not goes_nowhere(webhook)]
             if not stored and self.webhook is not None:
                 own["webhooks"] = [self.webhook]
         forward, is_environments = self._stored_account(own.get("webhookForward"), phone)
@@ -140,7 +140,7 @@ class Environment:
         return forward, bool(environment.token.get_secret_value())
 
 
-def _goes_nowhere(webhook: Any) -> bool:
+def goes_nowhere(webhook: Any) -> bool:
     """Whether it is what the Node version stored where nothing was configured: its own address that takes anything."""
     if not isinstance(webhook, dict):
         return False

@@ -57,6 +57,10 @@ WHERE_EVENTS_GO = EMPTY_IS_VALUE - {"profile"} | {"header"}
 """Of a webhook's fields those without which it cannot be served."""
 
 
+NO_VALID_ADDRESS = "https://the-address-is-not-valid.invalid/"
+"""Where the events of a webhook go that cannot be served as it is stored: nowhere, until `register` corrects it."""
+
+
 class Webhook(BaseModel):
     """One client address with its token, filters and limits."""
 
@@ -201,6 +205,11 @@ class Session(ConnectorOptions):
     def has_short_token(self) -> bool:
         """Whether its token may be guessed: one that was stored before there was a bound."""
         return 0 < len(self.auth_token.get_secret_value()) < MIN_TOKEN_LENGTH
+
+    @property
+    def has_webhook_without_address(self) -> bool:
+        """Whether one of its webhooks could not be served as it is stored."""
+        return any(webhook.url_absolute == NO_VALID_ADDRESS for webhook in self.webhooks)
 
     def tokens_at(self, now_s: float) -> tuple[str, ...]:
         """What opens it at this time: its token, and for a while after a change the one before it, too."""

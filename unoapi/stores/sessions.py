@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable, describe
 from unoapi.models.jobs import now_ms
 from unoapi.models.options import Forward
-from unoapi.models.provenance import Environment
-from unoapi.models.session import WHERE_EVENTS_GO, Session, Webhook, with_own_ids
+from unoapi.models.provenance import Environment, goes_nowhere
+from unoapi.models.session import NO_VALID_ADDRESS, WHERE_EVENTS_GO, Session, Webhook, with_own_ids
 from unoapi.stores.campaigns import campaigns_key
 from unoapi.stores.config_changes import ConfigChanges
 from unoapi.stores.message_log import log_key
@@ -390,7 +390,7 @@ class RedisSessions:
             return self._session(phone, config)
         except ValidationError as error:
             places = [problem["loc"] for problem in error.errors(include_input=False) if problem["loc"]]
-            wrong = {str(place[0]) for place in places if not _is_option_of_webhook(place)}
+            wrong = {str(place[0]) for place in places if not _is_of_webhook(place)}
             if not places or wrong & ESSENTIAL:
                 raise
             fields = sorted({".".join(map(str, place)) for place in places})
@@ -427,19 +427,28 @@ def _parsed(phone: str, text: str) -> dict[str, Any]:
     return with_own_ids(config)
 
 
-def _is_option_of_webhook(place: tuple[int | str, ...]) -> bool:
-    return place[0] == "webhooks" and bool(place[2:]) and place[2] not in WHERE_EVENTS_GO
+def _is_of_webhook(place: tuple[int | str, ...]) -> bool:
+    return place[0] == "webhooks" and bool(place[2:]) and place[2] != "id"
 
 
 def _without_options(config: dict[str, Any], places: Iterable[tuple[int | str, ...]]) -> dict[str, Any]:
-    """The configuration whose webhooks have no options at these places."""
-    wrong = {place[1:3] for place in places if _is_option_of_webhook(place)}
+    """The configuration whose webhooks have no options at these places.
+
+    One that cannot be served has an address that leads nowhere: what goes there fails, as in the Node version, and
+    costs the other webhooks nothing. It gets no token.
+    """
+    wrong = {place[1:3] for place in places if _is_of_webhook(place)}
     if not wrong:
         return config
-    webhooks = [
-        {name: part for name, part in webhook.items() if (number, name) not in wrong}
-        for number, webhook in enumerate(config["webhooks"])
-    ]
+    unserved = {number for number, name in wrong if name in WHERE_EVENTS_GO}
+    webhooks, number = [], -1
+    for webhook in config["webhooks"]:
+        number += not goes_nowhere(webhook)  # those that go nowhere were not checked
+        kept = {name: part for name, part in webhook.items() if (number, name) not in wrong}
+        if number in unserved and not goes_nowhere(webhook):
+            kept = {name: part for name, part in kept.items() if name not in WHERE_EVENTS_GO}
+            kept |= {"id": webhook.get("id") or "default", "urlAbsolute": NO_VALID_ADDRESS}
+        webhooks.append(webhook if goes_nowhere(webhook) else kept)
     return {**config, "webhooks": webhooks}
 
 
