@@ -666,6 +666,15 @@ def test_a_slash_too_many_is_none(api: Api, path: str) -> None:
     document(ask(api, "POST", path.format(P=PHONE), json=HELLO))
 
 
+@pytest.mark.parametrize(("said", "scheme"), [("https", "https"), ("https, http", "https"), ("http", "http")])
+def test_the_next_page_has_the_scheme_by_which_the_client_came(api: Api, said: str, scheme: str) -> None:
+    headers = {"X-Forwarded-Proto": said}
+
+    listed = document(ask(api, "GET", f"{V}/message_templates", params={"limit": 1}, headers=headers))
+
+    assert listed["paging"]["next"].startswith(f"{scheme}://")
+
+
 @pytest.mark.parametrize("path", ["/messages", "/nothing", "/5511999990000/nothing", "/me/nothing", "/55119999900001x"])
 def test_c11_what_is_no_path_stays_none(api: Api, path: str) -> None:
     assert ask(api, "GET", path).status_code == 404

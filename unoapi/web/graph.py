@@ -30,12 +30,15 @@ NOT_REPEATED = frozenset({"after", "before", "access_token", "hub.verify_token"}
 def register_default_version(app: Flask) -> None:
     """Serve the nodes of the Graph at paths without a version, too, as Graph does, and with a slash too many.
 
-    That is what comes of a base address that ends with one: few clients follow a redirect of a POST.
+    That is what comes of a base address that ends with one: few clients follow a redirect of a POST. The addresses of
+    pages have the scheme of a proxy in front.
     """
     serve, routes = app.wsgi_app, app.url_map.bind("")
 
     def with_version(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"] = SLASHES.sub("/", environ["PATH_INFO"])
+        if environ.get("HTTP_X_FORWARDED_PROTO", "").partition(",")[0].strip().lower() == "https":
+            environ["wsgi.url_scheme"] = "https"  # gunicorn believes that of a proxy on the same machine alone
         if VERSIONLESS.match(path) and not routes.test(path, environ["REQUEST_METHOD"]):
             environ["PATH_INFO"] = f"/{DEFAULT_VERSION}{path}"
         return serve(environ, start_response)

@@ -135,7 +135,7 @@ def end_login(answer: Response, login: Login) -> Response:
 
 def is_https() -> bool:
     """Whether the browser came over TLS, also when a proxy ended it."""
-    return request.is_secure or request.headers.get("X-Forwarded-Proto", "") == "https"
+    return request.is_secure
 
 
 def current_login() -> Login | None:
