@@ -98,6 +98,12 @@ def test_an_uploaded_file_has_the_type_of_its_bytes_and_a_document_the_one_it_wa
         assert media.fetch(item)[0].mime_type == expected
 
 
+def test_the_bytes_of_a_film_tell_more_than_its_client(tmp_path: Path) -> None:
+    media, item = uploaded(tmp_path, "video", b"\0\0\0\x18ftypisom", "video/mp4")
+
+    assert media.fetch(item.model_copy(update={"mime_type": "x/y"}))[0].mime_type == "video/mp4"
+
+
 def uploaded(folder: Path, kind: str, data: bytes, mime_type: str) -> tuple[SessionMedia, Media]:
     files: Any = FolderMediaStore(folder)
     index: Any = MemoryMediaIndex()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tests.connector.pocket import CHAT, Pocket
 from tests.support.fakes import CONTACT, GROUP, PHONE
 from unoapi.connector.convert.outbound import message_of
-from unoapi.errors import MessageRejected
+from unoapi.errors import MessageRejected, SendRefused
 from unoapi.models.cloud_api.messages import Sender
 from unoapi.models.connector.commands import Send
 from unoapi.providers.whatsmeow.commands import menu_of
@@ -525,3 +525,40 @@ def test_of_menus_those_are_edited_that_are_texts_or_captions(
         assert pocket.statuses("wamid.EDIT")[0]["errors"][0]["code"] == 131051
     else:
         assert left["editedMessage"]["message"]["protocolMessage"]["editedMessage"] == edited
+
+
+def test_a_menu_that_is_too_long_as_a_text_is_refused_and_not_tried_again() -> None:
+    rows = [{"id": f"{number}", "title": "Plano", "description": "d" * 1000} for number in range(100)]
+    menu = {"kind": "list", "body": "Escolha", "button": "Ver", "sections": [{"title": "", "rows": rows}]}
+    send = Send.model_validate({"content": menu, "interactive_mode": "text"})
+
+    with pytest.raises(SendRefused, match="as a text the menu has more than 65536 characters"):
+        message_of(send, to=CONTACT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("image", {"width": "640px", "thumbnail": "https://h.test/small.jpg", "mime_type": ["x"], "filename": [1]}),
+        ("video", {"seconds": 12.5, "mime_type": "x" * 300}),
+        ("audio", {"seconds": "0:03", "waveform": [1, 2], "voice": True, "caption": {"a": 1}}),
+        ("document", {"page_count": "two", "mime_type": "application/octet-stream"}),
+        ("sticker", {"animated": "no idea"}),
+    ],
+)
+def test_fields_of_other_gateways_spoil_no_file(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:
+    pocket = Pocket(tmp_path)
+    message: dict[str, Any] = {"type": kind, kind: {"link": f"https://h.test/{kind}.bin", **more}}
+
+    left = pocket.send(**message)
+
+    assert list(left) == [f"{kind}Message"]
+    assert not {"seconds", "waveform", "width", "JPEGThumbnail", "pageCount", "caption"} & left[f"{kind}Message"].keys()
+    assert len(pocket.sent()) == 1
+
+
+def test_what_is_for_a_single_view_never_becomes_a_file_for_many(tmp_path: Path) -> None:
+    with pytest.raises(MessageRejected, match="not valid") as refusal:
+        Pocket(tmp_path).send(type="image", image={"id": "1", "view_once": "sim", "width": "x"})
+
+    assert "view_once: must be true or false" in refusal.value.details

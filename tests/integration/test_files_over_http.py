@@ -132,6 +132,23 @@ def test_field_report_48_a_part_without_a_name_is_told_from_none(api: Api) -> No
     assert answer.json()["error"]["error_data"]["details"] == "file: its part needs a filename"
 
 
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"data": b"\xff\xd8\xff", "content_type": "image/jpeg"},
+         "file: is missing: the body must be multipart/form-data"),
+        ({"json": {"file": "https://h.test/a.jpg"}}, "file: is missing: the body must be multipart/form-data"),
+        ({"data": {"media": (io.BytesIO(b"x"), "a.jpg")}, "content_type": "multipart/form-data"},
+         "file: is missing; did you mean file by media?"),
+    ],
+)  # fmt: skip
+def test_an_upload_without_its_file_says_what_to_send(api: Api, sent: dict[str, Any], said: str) -> None:
+    answer = api.request("POST", f"/v15.0/{PHONE}/media", token=TOKEN, **sent)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, 131008)
+    assert answer.json()["error"]["error_data"]["details"] == said
+
+
 def test_a_form_that_cannot_be_read_is_told_from_one_without_a_file(api: Api) -> None:
     form = (
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="relat\xf3rio.pdf"\r\n\r\n%PDF-1.7\r\n--x--\r\n'

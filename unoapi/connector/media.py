@@ -170,11 +170,12 @@ class SessionMedia:
             raise SendRefused("the uploaded file is gone: it has expired", code=MEDIA_UPLOAD_FAILED) from None
         except StoreUnavailable as error:
             raise EngineUnavailable(f"{error}") from error
-        mime_type = stored.mime_type
+        mime_type = item.mime_type or stored.mime_type
         if item.kind != "document":  # which may be anything, also what a server would answer in its place
             try:
-                mime_type = ensure_is(item.kind, io.BytesIO(data), served=mime_type, name=stored.filename)
+                told = ensure_is(item.kind, io.BytesIO(data), served=stored.mime_type, name=stored.filename)
             except FileRefused as error:
                 raise SendRefused(f"{error}", code=MEDIA_UPLOAD_FAILED) from error
-        fields = {"mime_type": item.mime_type or mime_type, "filename": item.filename or stored.filename}
+            mime_type = item.mime_type or told if told == UNKNOWN else told
+        fields = {"mime_type": mime_type, "filename": item.filename or stored.filename}
         return item.model_copy(update=fields), data

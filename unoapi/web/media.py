@@ -49,9 +49,7 @@ def upload(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (an
     allow_file()
     file = request.files.get("file")
     if file is None:
-        why = "its part needs a filename" if "file" in request.form else "is missing"
-        if request.mimetype == MULTIPART and not request.form and not request.files:
-            why = "the form cannot be read: is its boundary right, are its names in UTF-8, and did all of it come?"
+        why = _why_no_file()
         raise RequestError("Required parameter is missing", code=131008, status=400, details=f"file: {why}")
     head = file.stream.read(HEAD_BYTES)
     if not head:
@@ -243,6 +241,18 @@ def _check_owner(phone: str | None, *, by_link: bool = False) -> None:
 def _unknown() -> RequestError:
     details = "No media with this id: it was never here, was deleted or has expired, or is another number's."
     return RequestError("Unsupported get request", code=100, status=400, details=details)
+
+
+def _why_no_file() -> str:
+    """Why a request to upload has no file, in the words of who made it."""
+    if request.mimetype != MULTIPART:
+        return "is missing: the body must be multipart/form-data"
+    if "file" in request.form:
+        return "its part needs a filename"
+    if not request.form and not request.files:
+        return "the form cannot be read: is its boundary right, are its names in UTF-8, and did all of it come?"
+    other = next(iter(request.files), "")
+    return f"is missing; did you mean file by {other[:40]}?" if other else "is missing"
 
 
 def _type_of(file: FileStorage, head: bytes, *, name: str) -> str:

@@ -35,8 +35,8 @@ SHOWN_BUTTONS = {"classic": 3, "native": 10}
 NATIVE_NAMES = {"reply": "quick_reply", "url": "cta_url", "call": "cta_call", "copy_code": "cta_copy"}
 MENTIONS = ("mentionedJID", "nonJIDMentions")
 WHITE = 0xFFFFFFFF
-UNSUPPORTED = 131051
-"""The Cloud API's error code for a kind of message that cannot be sent."""
+UNSUPPORTED, INVALID = 131051, 131009
+"""The Cloud API's error codes for a kind of message that cannot be sent, and for what is wrong in one."""
 
 
 def message_of(send: Send, *, to: str, uploaded: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -44,11 +44,13 @@ def message_of(send: Send, *, to: str, uploaded: dict[str, Any] | None = None) -
     item = send.content
     mode = _mode(item, send.interactive_mode)
     if isinstance(item, content.Buttons | content.ListMenu) and mode == "text":
-        text = content.Text(body=as_text(item))
+        words = as_text(item)
+        if len(words) > content.MAX_TEXT:
+            raise SendRefused(f"as a text the menu has more than {content.MAX_TEXT} characters", code=INVALID)
         if isinstance(item, content.Buttons) and item.header_media is not None:
-            item = item.header_media.model_copy(update={"caption": text.body})
+            item = item.header_media.model_copy(update={"caption": words})
         else:
-            item = text
+            item = content.Text(body=words)
     if isinstance(item, content.Media):
         message = _media(item, uploaded or {})
     elif isinstance(item, content.ListMenu) and mode == "native":

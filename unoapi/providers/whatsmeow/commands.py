@@ -42,7 +42,7 @@ from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send
 from unoapi.models.file_types import OPUS
 from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
-from unoapi.models.media import UNKNOWN, type_of
+from unoapi.models.media import UNKNOWN, plain_mime_type, type_of
 from unoapi.models.message_keys import OWN_IDS, MessageKey
 from unoapi.models.phones import (
     NUMBER_IN_TEXT,
@@ -337,22 +337,32 @@ def _words(item: content.Content) -> str:
 def _media(kind: str, file: MediaObject) -> content.Media:
     link = (file.link or "").strip()
     media_id = "" if link else file.id
-    known = str(getattr(file, "mime_type", None) or "")
+    known = plain_mime_type(_said(file, "mime_type"))
     # Meta gives a caption and a name to some types only; the Node version takes them with all.
-    filename = plain_name(str(getattr(file, "filename", None) or ""))
+    filename = plain_name(_said(file, "filename"))
     in_link = plain_name(unquote(urlsplit(link).path)) if kind == "document" else ""
-    return content.Media.model_validate(
-        {
-            "kind": kind,
-            "link": link,
-            "media": {"key": media_id, "state": "ready"} if media_id else None,
-            "mime_type": known or (mime_type_of(link, kind=kind, filename=filename) if link else ""),
-            "filename": filename or in_link,
-            "caption": str(getattr(file, "caption", None) or ""),
-            "voice": kind == "audio" and bool(getattr(file, "voice", None)),
-            **{name: value for name in MEASURED if (value := getattr(file, name, None))},
-        }
-    )
+    named = mime_type_of(link, kind=kind, filename=filename) if link else ""
+    fields = {
+        "kind": kind,
+        "link": link,
+        "media": {"key": media_id, "state": "ready"} if media_id else None,
+        "mime_type": named if known == UNKNOWN else known,
+        "filename": filename or in_link,
+        "caption": _said(file, "caption"),
+        "voice": kind == "audio" and bool(getattr(file, "voice", None)),
+    }
+    measured = {name: value for name in MEASURED if (value := getattr(file, name, None))}
+    try:
+        return content.Media.model_validate({**fields, **measured})
+    except ValidationError as error:  # a client's own fields of these names are as unknown as others
+        odd = {problem["loc"][0] for problem in error.errors(include_input=False)} - {"view_once"}
+    return content.Media.model_validate({**fields, **{name: measured[name] for name in measured.keys() - odd}})
+
+
+def _said(file: MediaObject, name: str) -> str:
+    """A text of a file that its type has not at Meta; empty for what is none."""
+    value = getattr(file, name, None)
+    return str(value or "") if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | content.Text | content.Media:
