@@ -314,6 +314,18 @@ def test_a_read_mark_with_an_empty_typing_indicator_is_a_read_mark(api: MemoryAp
     assert "typing_indicator" not in json.loads(job.body)
 
 
+def test_a_simulated_contact_may_have_a_username(api: MemoryApi) -> None:
+    who = {"from_user_id": "BR.123", "profile": {"name": "Ana", "username": "ana.x"}}
+
+    answer = api.post(f"/sandbox/{PHONE}/messages", {**who, "type": "text", "text": {"body": "x"}})
+
+    assert answer.status_code == 200, answer.text
+    (job,) = api.queues.jobs("unoapi.outgoing")
+    assert isinstance(job, FanOut)
+    (contact,) = json.loads(job.body)["entry"][0]["changes"][0]["value"]["contacts"]
+    assert contact["profile"] == {"name": "Ana", "username": "ana.x"}
+
+
 @pytest.mark.parametrize("kind", [None, ""])
 def test_a_message_whose_type_is_empty_is_a_text(api: MemoryApi, kind: str | None) -> None:
     answer = api.post(f"/v15.0/{PHONE}/messages", {"to": OTHER, "type": kind, "text": {"body": "x"}})

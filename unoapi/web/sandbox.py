@@ -59,7 +59,7 @@ def receive(phone: str, body: SandboxMessage) -> str:
         about = computed_id("simulated menu", phone, message_id).replace("-", "").upper()
         message.setdefault("context", {"from": phone, "id": f"wamid.{about}"})
     log.debug(UPSERT, message_id=message_id, phone=phone)
-    event = message_event(phone, message, contacts=[body.identity.as_contact(body.profile.name)])
+    event = message_event(phone, message, contacts=[body.contact])
     log.debug(LISTENER, message_id=message_id, phone=phone, type="message")
     accepted = TraceEntry(step="accepted", phone=phone, message_id=message_id, kind=event.kind)
     itself = is_same_phone(body.identity.phone, phone)

@@ -13,9 +13,9 @@ from unoapi.models.text import figures
 
 
 class SandboxProfile(BaseModel):
-    """Who a simulated contact says to be."""
+    """Who a simulated contact says to be. What else Meta has of a profile, as `username`, stands in the event, too."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     name: str = Field(default="", max_length=200)
 
@@ -48,6 +48,12 @@ class SandboxMessage(BaseModel):
     def identity(self) -> Identity:
         """Who writes: a phone, or a user id of somebody whose phone is not known."""
         return Identity(self.sender, self.from_user_id)
+
+    @property
+    def contact(self) -> dict[str, Any]:
+        """The one who writes, as an event names the contact."""
+        named = self.identity.as_contact(self.profile.name)
+        return {**named, "profile": {**named["profile"], **(self.profile.model_extra or {})}}
 
     @property
     def message(self) -> dict[str, Any]:
