@@ -279,3 +279,22 @@ def test_a_number_in_the_place_of_a_text_goes_to_meta_as_its_figures_and_a_flag_
     send(provider_of_meta(meta, MemoryIds()), {**TO, **message})
 
     assert meta.bodies[0][message["type"]] == sent
+
+
+TYPING = {"status": "read", "message_id": "wamid.HBg", "typing_indicator": {"type": "text"}}
+
+
+@pytest.mark.parametrize(
+    ("mark", "sent"),
+    [
+        ({**TYPING, "typing_indicator": None, "to": "", "context": {}}, {"status": "read", "message_id": "wamid.HBg"}),
+        ({**TYPING, "typing_indicator": {}}, TYPING),
+        (TYPING, TYPING),
+    ],
+)
+def test_a_mark_goes_to_meta_without_what_its_client_left_empty(mark: dict[str, Any], sent: dict[str, Any]) -> None:
+    meta = Meta()
+
+    provider_of_meta(meta, MemoryIds()).command(Command.model_validate(mark), phone=PHONE)
+
+    assert meta.bodies == [{"messaging_product": "whatsapp", **sent}]

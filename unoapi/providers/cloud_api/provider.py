@@ -22,7 +22,7 @@ from unoapi.models.message_keys import MADE_HERE
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.strict_json import read_answer
 from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error
-from unoapi.providers.cloud_api.translation import with_their_ids, without_blanks
+from unoapi.providers.cloud_api.translation import BLANK, with_their_ids, without_blanks
 from unoapi.services import media
 from unoapi.services.sending import WAIT_FOR_STORE_MS
 from unoapi.telemetry.logging import get_logger
@@ -110,7 +110,10 @@ class CloudApiProvider:
             raise MessageRejected(
                 "Unsupported", code=131051, details="Meta's Cloud API does not delete messages for everybody."
             )
-        mark = {**command.to_wire(), "messaging_product": "whatsapp", "status": "read"}
+        mark = {name: part for name, part in command.to_wire().items() if part not in BLANK}
+        mark |= {"messaging_product": "whatsapp", "status": "read"}
+        if command.typing_indicator is not None:
+            mark["typing_indicator"] = {"type": command.typing_indicator.type}
         body = with_their_ids(mark, phone=phone, ids=self._ids)
         if MADE_HERE.fullmatch(str(body["message_id"])):
             log.info("mark_left_out", hint="Meta knows no such message: it was made here, or is forgotten")
