@@ -55,7 +55,15 @@ from unoapi.services.replaying import Places
 from unoapi.services.retries import RetrySchedule, bucket_wait_ms
 from unoapi.services.send_order import SendTurns
 from unoapi.services.sessions import check_addresses
-from unoapi.settings import Settings, env_file, load_settings, read_environment, setting_names, unreadable_lines
+from unoapi.settings import (
+    Settings,
+    env_file,
+    load_settings,
+    quoted_secrets,
+    read_environment,
+    setting_names,
+    unreadable_lines,
+)
 from unoapi.stores.activity import RedisActivity
 from unoapi.stores.alerts import RedisAlerts
 from unoapi.stores.audit import RedisAudit
@@ -634,6 +642,8 @@ def _log_notes(settings: Settings) -> None:
     environment = read_environment()
     for name, meant in misspelt_names(environment, settings=setting_names()).items():
         log.warning("unknown_setting", name=name, hint=f"it does nothing; did you mean {meant}?")
+    if quoted := quoted_secrets(environment):
+        log.warning("quoted_secrets", names=quoted, hint="the quotes are a part of them; write them without")
     if lines := unreadable_lines():
         log.warning("unreadable_lines", file=env_file(), lines=lines, hint="each must be NAME=value; they do nothing")
     names = former_names(environment)

@@ -652,8 +652,15 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _as_it_was_copied(cls, value: object, info: ValidationInfo) -> object:
-        """Without spaces and line ends around it. A secret that signs stays to the letter, as others have it."""
-        return value.strip(" \t\r\n") if isinstance(value, str) and info.field_name not in SIGNS else value
+        """Without spaces and line ends around it. A secret that signs stays to the letter, as others have it.
+
+        So do the quotes around any other secret, and no other value has any: see `quoted_secrets`.
+        """
+        name = str(info.field_name)
+        if not isinstance(value, str) or name in SIGNS:
+            return value
+        plain = value.strip(" \t\r\n")
+        return plain[1:-1] if _is_quoted(plain) and not _is_compared(name) else plain
 
     @field_validator("webhook_url", "webhook_url_absolute")
     @classmethod
@@ -885,6 +892,24 @@ def _line(binding: Binding) -> int:
 def is_secret(name: str) -> bool:
     """Whether only processes that need this field of `Settings` should have it."""
     return name in ADDRESSES_WITH_SECRETS or Settings.model_fields[name].annotation is SecretStr
+
+
+def quoted_secrets(environment: Mapping[str, str | None]) -> list[str]:
+    """Names whose values stand in quotes that are a part of them: whoever sends the same secret must send them, too.
+
+    `docker run --env-file` and lists in Compose files (`- NAME="value"`) keep the quotes that a `.env` file may have.
+    """
+    names = [name.upper() for name in Settings.model_fields if _is_compared(name)]
+    return [name for name in names if _is_quoted((environment.get(name) or "").strip(" \t\r\n"))]
+
+
+def _is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in text[1:-1]
+
+
+def _is_compared(name: str) -> bool:
+    """Whether it is a secret that others have, too, and no address."""
+    return Settings.model_fields[name].annotation is SecretStr and name not in {*SCHEMES, "sentry_dsn"}
 
 
 def read_secrets(environment: Mapping[str, str | None], names: Iterable[str]) -> tuple[dict[str, str], list[str]]:

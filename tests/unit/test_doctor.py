@@ -120,6 +120,11 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         0,
         "did you mean WEBHOOK_TIMEOUT_MS?",
     ),
+    "a secret in quotes": (
+        checks.check_quotes({"WEBHOOK_TOKEN": '"abc"'}),
+        0,
+        "WEBHOOK_TOKEN: the quotes around it are a part of it",
+    ),
     "a proxy that is not used": (
         checks.check_proxies({"https_proxy": "http://proxy.local:3128", "HTTP_PROXY": ""}),
         0,

@@ -18,6 +18,7 @@ from unoapi.settings import (
     is_loopback,
     is_secret,
     load_settings,
+    quoted_secrets,
     setting_names,
     unreadable_lines,
 )
@@ -201,6 +202,10 @@ def test_what_was_copied_with_a_secret_is_no_part_of_it(monkeypatch: pytest.Monk
         ("CONNECTION_TYPE", "pairing_code ", "pairing_code"), ("WEBHOOK_HEADER", " api_token", "api_token"),
         ("UNOAPI_QUEUE_NAME", "acme\r\n", "acme"), ("WEBHOOK_FORWARD_VERSION", "v22.0 ", "v22.0"),
         ("HISTORY_MAX_AGE_DAYS", "7 ", 7),
+        # Lists in Compose files (- NAME="value") and docker run --env-file keep the quotes.
+        ("IGNORE_GROUP_MESSAGES", '"false"', False), ("HISTORY_MAX_AGE_DAYS", "'7' ", 7),
+        ("WEBHOOK_HEADER", '"api_token"', "api_token"), ("REJECT_CALLS", '"', '"'),
+        ("REJECT_CALLS", '"Oi" e "tchau"', '"Oi" e "tchau"'),
     ],
 )  # fmt: skip
 def test_a_space_that_was_copied_with_a_value_is_no_part_of_it(
@@ -214,6 +219,18 @@ def test_a_secret_that_signs_is_taken_to_the_letter(monkeypatch: pytest.MonkeyPa
 
     assert settings.unoapi_webhook_secret.get_secret_value() == f" {SECRET} "
     assert settings.unoapi_link_secret.get_secret_value() == f"{SECRET} "
+
+
+def test_quotes_around_a_secret_are_a_part_of_it_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    quoted, address = f'"{SECRET}"', '"amqp://rabbit:5672"'
+
+    settings = load(monkeypatch, UNOAPI_META_APP_SECRET=quoted, AMQP_URL=address, WEBHOOK_TOKEN=SECRET)
+
+    assert settings.unoapi_meta_app_secret.get_secret_value() == quoted
+    assert settings.amqp_urls == ("amqp://rabbit:5672",)
+    assert quoted_secrets({"UNOAPI_META_APP_SECRET": quoted, "AMQP_URL": address, "WEBHOOK_TOKEN": SECRET}) == [
+        "UNOAPI_META_APP_SECRET"
+    ]
 
 
 def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from unoapi.errors.validation import is_usable_secret
 from unoapi.models.attempts import NO_TLS, SILENT
 from unoapi.models.former_settings import former_names, misspelt_names
 from unoapi.models.graph_versions import warning
-from unoapi.settings import setting_names
+from unoapi.settings import quoted_secrets, setting_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -151,6 +151,13 @@ def check_slips(environment: Mapping[str, str | None]) -> Iterator[Finding]:
     """Names that nearly are settings."""
     for name, meant in misspelt_names(environment, settings=setting_names()).items():
         yield note("settings", f"{name} is not a setting and does nothing; did you mean {meant}?")
+
+
+def check_quotes(environment: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Secrets in quotes, which nobody else has around them."""
+    for name in quoted_secrets(environment):
+        words = "the quotes around it are a part of it, as a list in Compose and docker run --env-file keep them"
+        yield note("settings", f"{name}: {words}; write it without")
 
 
 def check_proxies(environment: Mapping[str, str | None]) -> Iterator[Finding]:

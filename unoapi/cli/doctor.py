@@ -69,6 +69,7 @@ def _findings(env_file: Path | None, root: click.Context) -> Iterator[Finding]:
         yield from checks.check_settings(settings) if env_file is None else [ok("settings")]
         yield from checks.check_graph_version(settings)
     yield from checks.check_slips(environment)
+    yield from checks.check_quotes(environment)
     yield from checks.check_proxies(environment)
     file = f"{env_file or settings_file()}"
     yield from checks.check_lines(file, unreadable_lines(env_file), repeated_names(env_file))

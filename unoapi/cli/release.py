@@ -17,6 +17,7 @@ from unoapi.cli.checks import (
     check_former_names,
     check_lines,
     check_links,
+    check_quotes,
     check_settings,
     check_slips,
 )
@@ -67,6 +68,7 @@ def _findings(uno: Uno, wait_s: float) -> Iterator[Finding]:
     environment = read_environment()
     yield from check_settings(uno.settings)
     yield from check_slips(environment)
+    yield from check_quotes(environment)
     yield from check_lines(env_file(), unreadable_lines(), repeated_names())
     rabbitmq = _rabbitmq(uno, wait_s)
     yield rabbitmq
