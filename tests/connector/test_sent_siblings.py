@@ -562,3 +562,39 @@ def test_what_is_for_a_single_view_never_becomes_a_file_for_many(tmp_path: Path)
         Pocket(tmp_path).send(type="image", image={"id": "1", "view_once": "sim", "width": "x"})
 
     assert "view_once: must be true or false" in refusal.value.details
+
+
+def quoted_after(pocket: Pocket, about: str) -> Any:
+    reply = pocket.send("wamid.RE", type="text", text={"body": "x"}, context={"message_id": about})
+    return reply["extendedTextMessage"]["contextInfo"]["quotedMessage"]
+
+
+BUTTONS = {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "Sim"}}]}
+DOCUMENT = {"type": "document", "document": {"id": "1"}}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [DOCUMENT, {"type": "document", "document": {"id": "1", "caption": "c"}},
+     {"type": "interactive", "interactive": {"type": "button", "header": DOCUMENT, "body": {"text": "oi"},
+                                             "action": BUTTONS}}],
+    ids=["alone", "with a caption", "above numbered buttons"],
+)  # fmt: skip
+def test_a_quoted_document_is_called_as_it_was_sent(tmp_path: Path, message: dict[str, Any]) -> None:
+    pocket = Pocket(tmp_path, interactiveMode="text")
+    pocket.files["1"] = ({"filename": "boleto.pdf", "mime_type": "application/pdf"}, b"%PDF-")
+    pocket.send("wamid.D", **message)
+
+    assert quoted_after(pocket, "wamid.D") == {"documentMessage": {"fileName": "boleto.pdf", "title": "boleto.pdf"}}
+
+
+def test_a_menu_with_more_buttons_than_phones_show_can_be_edited_as_the_text_that_it_is(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path, interactiveMode="classic")
+    many = [{"type": "reply", "reply": {"id": f"{number}", "title": f"Plano {number}"}} for number in range(4)]
+    menu = {
+        "type": "interactive",
+        "interactive": {"type": "button", "body": {"text": "oi"}, "action": {"buttons": many}},
+    }
+    pocket.provider.send(parse_message({"to": CONTACT, **menu}, sender=ON_A_PHONE), phone=PHONE, message_id="wamid.M")
+
+    assert edited(pocket, "wamid.M") == {"conversation": "new"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from unoapi.broker.connector_commands import parse_command
-from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of
+from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of, shown_as
 from unoapi.connector.media import picture_of
 from unoapi.connector.outbox import RESTRICTED_UNTIL
 from unoapi.connector.waiting_sends import WaitingSends
@@ -47,7 +47,7 @@ from unoapi.models.connector.content import (
     spoken,
     with_words,
 )
-from unoapi.models.connector.quoting import Quoted, quoted_of
+from unoapi.models.connector.quoting import MAX_CHARS, Quoted, quoted_of
 from unoapi.models.jobs import now_ms
 from unoapi.models.phones import (
     NUMBER_IN_TEXT,
@@ -213,7 +213,7 @@ class CommandHandler:
             else:
                 self._retry(command, describe(error))
         else:
-            self._finish_sent(command, send, sent, to)
+            self._finish_sent(command, send, sent, to, message)
 
     def _wait_for_rate_limit(self) -> None:
         self._rate_limiter.wait(self._stopping)
@@ -396,25 +396,27 @@ class CommandHandler:
             if self._stopping.wait(POLL_S):
                 raise SessionEnding("the session's process ends before it was connected")
 
-    def _finish_sent(self, command: ConnectorCommand, send: Send, sent: Sent, to: str) -> None:
+    def _finish_sent(self, command: ConnectorCommand, send: Send, sent: Sent, to: str, message: dict[str, Any]) -> None:
         result = {"wa_id": sent.wa_id, "timestamp": sent.timestamp, "chat": sent.chat or to}
-        quoted = self._quoted(send, sent)
+        quoted = self._quoted(send, sent, message)
         chats = {to, sent.chat or to, to_jid(command.to)}
         self._lift_restriction(chats)
         self._count_new_chat(chats, to)
         self._outbox.finish(command.command_id, _result(command, "sent") | result, quoted=quoted, chats=chats)
         self._waiting_sends.end(command.to, command.command_id)
 
-    def _quoted(self, send: Send, sent: Sent) -> Quoted | None:
+    def _quoted(self, send: Send, sent: Sent, message: dict[str, Any]) -> Quoted | None:
         """What an answer will repeat of a message that was sent. An edit changes the words, not what they stand in."""
         account, content = self._engine.account, send.content
         document = content.model_dump(mode="json")
         quoted = quoted_of(document, sender=account, from_me=True, server_id=sent.server_id)
         if quoted is None:
             return None
-        if send.interactive_mode == "text" and isinstance(content, Buttons | ListMenu):  # numbered lines
-            file = media_of(send)
-            quoted = quoted.model_copy(update={"kind": file.kind if file is not None else "text"})
+        kind, name = shown_as(message)
+        if kind and isinstance(content, Buttons | ListMenu):  # numbered lines, perhaps below a file
+            quoted = quoted.model_copy(update={"kind": kind})
+        if name:  # by which a document is shown: it may be known to the store alone
+            quoted = quoted.model_copy(update={"text": name[:MAX_CHARS]})
         if not isinstance(content, Edit) or (before := self._outbox.quoted(content.target_id)) is None:
             return quoted.model_copy(update={"sent_ms": sent.timestamp * 1000})
         words = before.text if before.kind == "document" else quoted.text  # a document is shown by its name

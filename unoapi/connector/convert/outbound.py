@@ -31,6 +31,7 @@ FIELDS = {
     "document": "documentMessage",
     "sticker": "stickerMessage",
 }
+SHOWN = {field: kind for kind, field in FIELDS.items()} | {"conversation": "text", "extendedTextMessage": "text"}
 SHOWN_BUTTONS = {"classic": 3, "native": 10}
 NATIVE_NAMES = {"reply": "quick_reply", "url": "cta_url", "call": "cta_call", "copy_code": "cta_copy"}
 MENTIONS = ("mentionedJID", "nonJIDMentions")
@@ -68,6 +69,16 @@ def message_of(send: Send, *, to: str, uploaded: dict[str, Any] | None = None) -
 def _mode(item: content.Content, mode: str) -> str:
     """How a menu is sent: more buttons than phones show are numbered lines."""
     return "text" if isinstance(item, content.Buttons) and len(item.buttons) > SHOWN_BUTTONS.get(mode, 0) else mode
+
+
+def shown_as(message: dict[str, Any]) -> tuple[str, str]:
+    """The kind of a message that left, when it is a text or a file, and the name of a document."""
+    field = next(iter(message), "")
+    part = message.get(field)
+    if field == "documentWithCaptionMessage":
+        field, part = FIELDS["document"], message[field]["message"][FIELDS["document"]]
+    kind = SHOWN.get(field, "")
+    return kind, str(part.get("fileName") or "") if kind == "document" and isinstance(part, dict) else ""
 
 
 def media_of(send: Send) -> content.Media | None:
