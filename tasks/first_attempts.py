@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.webhooks import remember, report_change
 from unoapi.broker.messages import DELIVERIES_HEADER, HISTORY_HEADER, NOT_BEFORE_HEADER, came_ms
-from unoapi.errors import StoreUnavailable, describe, safe_traceback
+from unoapi.errors import ShareUsed, StoreUnavailable, describe, safe_traceback
 from unoapi.models.attempts import EarlierAnswer
 from unoapi.models.jobs import JOBS, DeliverWebhook, FanOut
 from unoapi.services import bulk, failure_callbacks, webhooks
@@ -135,6 +135,7 @@ class FirstAttempts:
         self._arrived: deque[Run | Released] = deque()
         self._asked: _Batch | None = None  # one at a time: what arrives meanwhile is the next one
         self._ready: deque[_Item] = deque()  # they wait for their places
+        self._held: list[_Item] = []  # they wait for an answer of a receiver that has its share
         self._answered: list[_Item] = []
         self._asleep = self._stopping = self._over = False
         self._turns = 0
@@ -197,7 +198,7 @@ class FirstAttempts:
                 if 0 < len(self._answered) < FEW_ANSWERS:
                     self._loop.turn(0)  # others have come meanwhile
             self._over = True
-            for item in (*(self._asked.items if self._asked is not None else ()), *self._ready):
+            for item in (*(self._asked.items if self._asked is not None else ()), *self._ready, *self._held):
                 _leave(item.run)
             self._leave_arrived()
             self._loop.close()
@@ -253,6 +254,8 @@ class FirstAttempts:
                 self._note_known(batch)
             else:
                 self._go_on_without(batch)
+        held, self._held = self._held, []
+        self._ready.extendleft(reversed(held))
         while (places := self._places) > 0:
             self._begin([self._ready.popleft() for _ in range(places)])
             if places == SENT_TOGETHER:
@@ -327,7 +330,13 @@ class FirstAttempts:
         if webhook is None or not self._loop.takes(url := webhook.address(delivery.phone)):
             return False
         endpoint = delivery.endpoint
-        item.place.enter_context(uno.bulkhead.taken(url, endpoint))
+        try:
+            item.place.enter_context(uno.bulkhead.taken(url, endpoint))
+        except ShareUsed as error:
+            if not error.briefly:
+                raise
+            self._held.append(item)
+            return True
         item.place.enter_context(metrics().busy.track_inprogress())
         uno.breakers.seen(endpoint, state="")
         self._loop.post(

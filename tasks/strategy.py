@@ -42,6 +42,7 @@ def strategy(task: UnoTask, app: Celery, consumer: Any) -> Callable[..., None]:
     executor = getattr(consumer.pool, "executor", None)
     if executor is None:
         return ordinary
+    task.uno.bulkhead.share_out(consumer.pool.num_processes)
     first_attempts = _first_attempts(task, consumer)
     lines = Lines(executor.submit, most=consumer.pool.num_processes // 2) if task.name == SendMessage.task else None
 

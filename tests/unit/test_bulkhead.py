@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fakes import PHONE, make_delivery
-from unoapi.errors import Postponed
+from unoapi.errors import Postponed, ShareUsed
 from unoapi.models.endpoints import Endpoint, EndpointChange
-from unoapi.services.bulkhead import SEEN_S, Bulkhead
+from unoapi.services.bulkhead import SEEN_S, SLOW_S, Bulkhead
 from unoapi.services.failure_callbacks import endpoint_report
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def test_an_endpoint_gets_half_of_the_threads_when_others_have_work() -> None:
 
 def test_an_endpoint_counts_as_one_that_has_work_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unoapi.services.bulkhead.SEEN_S", 0.05)
+    monkeypatch.setattr("unoapi.services.bulkhead.KNOWN_S", 0.05)
     bulkhead = Bulkhead(4)
     for name in ("b", "c"):
         with bulkhead.taken(f"https://{name}.example", Endpoint(PHONE, name)):
@@ -73,6 +74,7 @@ def test_an_endpoint_counts_as_one_that_has_work_for_some_seconds(monkeypatch: p
 def test_who_had_work_lately_is_told_from_who_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a list of all names with their times would tell it."""
     clock, draw = [0.0], random.Random(17)
+    monkeypatch.setattr("unoapi.services.bulkhead.KNOWN_S", SEEN_S)
     monkeypatch.setattr("unoapi.services.bulkhead.time.monotonic", lambda: clock[0])
     bulkhead, seen = Bulkhead(2), dict[str, float]()
     for _ in range(2_000):
@@ -95,6 +97,58 @@ def test_what_a_permit_costs_does_not_grow_with_the_number_of_endpoints() -> Non
             pass
 
     assert time.monotonic() - began < 4  # with the growth it is more than 10 s
+
+
+def test_the_last_tenth_is_for_others_that_there_were_within_the_hour() -> None:
+    """What comes for them stands behind what waits for the first one, and nobody knows of it."""
+    bulkhead, began = Bulkhead(20), 100.0
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as permits:
+        patch.setattr("unoapi.services.bulkhead.time.monotonic", lambda: began)
+        with bulkhead.taken(B, Endpoint("2", "b")):
+            pass
+        patch.setattr("unoapi.services.bulkhead.time.monotonic", lambda: began + SEEN_S)
+        for _ in range(18):
+            permits.enter_context(bulkhead.taken(A, Endpoint("1", "a")))
+        with pytest.raises(ShareUsed) as soon, bulkhead.taken(A, Endpoint("1", "a")):
+            pass
+        patch.setattr("unoapi.services.bulkhead.time.monotonic", lambda: began + SEEN_S + SLOW_S)
+        with pytest.raises(ShareUsed) as slow, bulkhead.taken(A, Endpoint("1", "a")):
+            pass
+        permits.enter_context(bulkhead.taken(B, Endpoint("2", "b")))
+        with pytest.raises(ShareUsed) as shared, bulkhead.taken(A, Endpoint("1", "a")):
+            pass
+
+    assert [caught.value.briefly for caught in (soon, slow, shared)] == [True, False, False]
+
+
+@pytest.mark.parametrize("others_wait", [True, False])
+def test_all_endpoints_of_one_number_are_one(others_wait: bool) -> None:
+    """One number has twenty webhooks, at as many hosts as it likes: a few slow ones had all threads."""
+    bulkhead, most = Bulkhead(10), 5 if others_wait else 9
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as permits:
+        with bulkhead.taken(B, Endpoint("2", "b")):
+            pass
+        later = time.monotonic() + (0 if others_wait else SEEN_S)
+        patch.setattr("unoapi.services.bulkhead.time.monotonic", lambda: later)
+        for number in range(most):
+            permits.enter_context(bulkhead.taken(f"https://{number}.example", Endpoint("1", f"{number}")))
+        for endpoint, phone in ((Endpoint("1", "another"), ""), (None, "1")):
+            with pytest.raises(ShareUsed), bulkhead.taken("https://another.example", endpoint, phone=phone):
+                pass
+        permits.enter_context(bulkhead.taken("https://another.example", phone="3"))
+
+
+def test_as_many_threads_are_shared_as_there_are() -> None:
+    bulkhead = Bulkhead(50)
+    bulkhead.share_out(4)
+    with bulkhead.taken(B, Endpoint("2", "b")):
+        pass
+
+    with ExitStack() as permits:
+        for _ in range(2):
+            permits.enter_context(bulkhead.taken(A, Endpoint("1", "a")))
+        with pytest.raises(ShareUsed), bulkhead.taken(A, Endpoint("1", "a")):
+            pass
 
 
 def test_a_thread_is_given_back_after_an_error() -> None:

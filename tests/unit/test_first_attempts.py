@@ -666,6 +666,43 @@ def test_what_has_begun_or_could_not_begin_gives_its_place_back(bench: Bench, mo
     assert places == {"taken": 3, "given back": 3}
 
 
+def test_what_waits_for_a_receiver_that_has_its_share_leaves_when_it_is_slow(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others come behind it: until then it may have a place any moment."""
+    monkeypatch.setattr("unoapi.services.bulkhead.SLOW_S", 0.3)
+    monkeypatch.setattr("unoapi.services.bulkhead.SEEN_S", 0.0)
+    monkeypatch.setattr("tasks.first_attempts.TURN_S", 0.05)
+    bench.uno.bulkhead.share_out(4)
+    with bench.uno.bulkhead.taken("https://other.test", phone="another"):
+        pass
+    bench.loop.held = True
+    bench.take(*(make_delivery(id=f"d-{number}") for number in range(5)))
+
+    bench.path.start()
+
+    assert eventually(lambda: len(bench.loop.ids) == 3)
+    assert not bench.pool
+    assert eventually(lambda: len(bench.pool) == 2)
+    bench.loop.held = False
+    assert eventually(lambda: len(bench.acknowledged) == 3)
+
+
+def test_what_waits_for_a_receiver_that_has_its_share_follows_its_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unoapi.services.bulkhead.SEEN_S", 0.0)
+    bench.uno.bulkhead.share_out(4)
+    with bench.uno.bulkhead.taken("https://other.test", phone="another"):
+        pass
+    bench.take(*(make_delivery(id=f"d-{number}") for number in range(5)))
+
+    bench.path.start()
+
+    assert eventually(lambda: len(bench.acknowledged) == 5)
+    assert (bench.loop.most, bench.pool) == (3, [])
+
+
 def test_who_wrote_last_with_an_event_is_remembered_before_it_is_acknowledged(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -406,11 +406,11 @@ class BusyLater(Bulkhead):
         self._asked = 0
 
     @contextmanager
-    def taken(self, url: str, endpoint: Endpoint | None = None) -> Iterator[None]:
+    def taken(self, url: str, endpoint: Endpoint | None = None, *, phone: str = "") -> Iterator[None]:
         self._asked += 1
         if self._asked == 2:
             raise Postponed("its receiver has its share of the threads", after_ms=2000)
-        with super().taken(url, endpoint):
+        with super().taken(url, endpoint, phone=phone):
             yield
 
 

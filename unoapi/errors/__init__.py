@@ -236,6 +236,14 @@ class Postponed(TransientError):
         self.jitter = jitter
 
 
+class ShareUsed(Postponed):
+    """Who it is for uses as many threads as it may. `briefly`: nobody else has work, and it may answer any moment."""
+
+    def __init__(self, message: str, *, after_ms: int, briefly: bool) -> None:
+        super().__init__(message, after_ms=after_ms, jitter=False)
+        self.briefly = briefly
+
+
 class Held(Postponed):
     """A delivery whose endpoint is down or paused: it waits in the holding queue of this token, `after_ms` at most."""
 

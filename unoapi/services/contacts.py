@@ -43,7 +43,7 @@ def post(
 ) -> Attempt:
     """Post a job's body once. Raises DeliveryFailed (retry), Postponed (wait), DeliveryRefused (give up)."""
     webhook = Webhook.model_validate({"id": job.task, "urlAbsolute": url})
-    with bulkhead.taken(url):
+    with bulkhead.taken(url, phone=job.phone):
         answer = sender.post(webhook, phone=job.phone, delivery_id=job.id, attempt=history.tries + 1, body=job.body)
     if (wait := asked_to_wait(answer)) is not None:
         raise wait

@@ -67,7 +67,7 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
             if (saved := own_file(key_in(link), phone=job.phone, index=index)) is not None:
                 _replace(holder, kind, saved)
                 continue
-            with bulkhead.taken(link), tempfile.TemporaryFile(prefix="unoapi-fetch-") as file:
+            with bulkhead.taken(link, phone=job.phone), tempfile.TemporaryFile(prefix="unoapi-fetch-") as file:
                 fetched = downloader.fetch(link, file, limit=MAX_BYTES, timeout_ms=timeout_ms)
                 saved = _saved(job, kind, holder, file, fetched, files=files, index=index, quota=quota)
         except (MediaQuotaReached, StoreUnavailable, OSError):

@@ -113,7 +113,7 @@ def _made(  # noqa: PLR0913 (collaborators)
         details = f"The texts of one number may have {most_a_day} characters a day (UNOAPI_SPEECH_CHARACTERS_PER_DAY)."
         raise MessageRejected("Rate limit hit", code=LIMIT, details=details)
     try:
-        with bulkhead.taken(account.url), tempfile.TemporaryFile(prefix="unoapi-speech-") as file:
+        with bulkhead.taken(account.url, phone=job.phone), tempfile.TemporaryFile(prefix="unoapi-speech-") as file:
             mime_type = service.speak(account, text, file, voice=message.speech.voice or "")
             return save(
                 job.phone, pieces_of(file), mime_type=mime_type, filename="voice.ogg", files=files, index=index,

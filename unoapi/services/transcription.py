@@ -217,7 +217,7 @@ def _transcribers(session: Session, context: TranscriptionContext) -> list[Trans
 
     def remote(account: Any) -> Transcriber:
         def ask(file: Path, mime_type: str) -> str:
-            with context.bulkhead.taken(account.url):
+            with context.bulkhead.taken(account.url, phone=session.phone):
                 return context.service.transcribe(account, file, mime_type=mime_type)
 
         return ask
