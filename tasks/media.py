@@ -9,7 +9,7 @@ from celery import shared_task
 from tasks.base import UnoTask
 from unoapi.errors import ConversionFailed, MediaMissing, MediaTooLarge, StoreUnavailable, describe
 from unoapi.media.tools import FileTools
-from unoapi.models.jobs import ConvertAudio, Envelope, FanOut, PrepareVoice, SaveMedia
+from unoapi.models.jobs import ConvertAudio, Envelope, FanOut, PrepareMessage, SaveMedia
 from unoapi.models.trace import TraceEntry
 from unoapi.services import preparation, received_media
 from unoapi.services.first_jobs import is_phone
@@ -23,8 +23,8 @@ log = get_logger(__name__)
 MOST_PER_SWEEP = 10_000
 
 
-@shared_task(name=PrepareVoice.task, base=UnoTask, bind=True)
-def prepare_voice(self: UnoTask, job: PrepareVoice) -> None:
+@shared_task(name=PrepareMessage.task, base=UnoTask, bind=True)
+def prepare_message(self: UnoTask, job: PrepareMessage) -> None:
     """Convert and measure a message's file, then let the message go on."""
     uno, settings = self.uno, self.uno.settings
     uno.send_order.wait(job)

@@ -28,7 +28,7 @@ from unoapi.broker.messages import to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.queue_monitor import QueueCollector
 from unoapi.devenv.ports import free_port
-from unoapi.models.jobs import Envelope, PrepareVoice
+from unoapi.models.jobs import Envelope, PrepareMessage
 from unoapi.settings import Settings
 from unoapi.telemetry.exporter import Listener, ProcessRegistry
 from unoapi.telemetry.processes import WEB
@@ -250,7 +250,7 @@ def test_both_web_processes_are_counted_by_rule_and_not_by_path(running: Stack) 
 
 
 def test_a_child_of_the_media_pool_is_counted(running: Stack) -> None:
-    sound = to_message(Envelope(PrepareVoice(id="voice", phone=PHONE, body="{}")), TOPOLOGY)
+    sound = to_message(Envelope(PrepareMessage(id="voice", phone=PHONE, body="{}")), TOPOLOGY)
     publisher = ConfirmingPublisher(running.environment["AMQP_URL"], TOPOLOGY)
     body = str(sound.body).replace(f'"phone":"{PHONE}"', '"phone":"no number"')
     publisher.publish_messages([type(sound)(sound.exchange, sound.routing_key, body, sound.headers, sound.properties)])
@@ -326,7 +326,7 @@ def test_a_read_ends_in_time_while_the_servers_are_away(registry: ProcessRegistr
 
 def test_without_redis_counts_are_exported_and_ages_are_not(amqp_url: str, registry: ProcessRegistry) -> None:
     publisher = ConfirmingPublisher(amqp_url, TOPOLOGY)
-    publisher.publish([Envelope(PrepareVoice(id="voice", phone=PHONE, body="{}"))])
+    publisher.publish([Envelope(PrepareMessage(id="voice", phone=PHONE, body="{}"))])
     publisher.close()
     settings = Settings(amqp_url=amqp_url, redis_url=f"redis://127.0.0.1:{free_port()}")
 

@@ -16,7 +16,7 @@ from tests.support.stack import OPERATOR, PHONE, Process, Stack, eventually, sta
 from unoapi.broker.messages import to_message
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.broker.topology import Topology
-from unoapi.models.jobs import Envelope, FanOut, Job, PrepareVoice
+from unoapi.models.jobs import Envelope, FanOut, Job, PrepareMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def uno(servers: PrivateServers, ingest: Ingest, tmp_path: Path) -> Iterator[Sta
 FAN_OUT = FanOut(
     id="stumbles", phone=PHONE, message_id="wamid.STUMBLES", kind="message", body=json.dumps({"entry": [BODY]})
 )
-VOICE = PrepareVoice(id="stumbles", phone=PHONE, message_id="wamid.STUMBLES", body=f"{{{BODY}")
+VOICE = PrepareMessage(id="stumbles", phone=PHONE, message_id="wamid.STUMBLES", body=f"{{{BODY}")
 
 
 def publish(uno: Stack, job: Job) -> None:

@@ -23,7 +23,7 @@ from unoapi.errors import (
 from unoapi.media.folder import FolderMediaStore
 from unoapi.media.signed_urls import SignedUrls
 from unoapi.models.file_types import declared_type, known_type, type_of_content, why_not
-from unoapi.models.jobs import FetchFiles, PrepareVoice, SendMessage, now_ms
+from unoapi.models.jobs import FetchFiles, PrepareMessage, SendMessage, now_ms
 from unoapi.models.media import ID_PREFIX, MediaFile
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.fetching import fetch, wanted
@@ -86,7 +86,7 @@ def run(
     index: Index | MemoryMediaIndex | None = None,
     accepted_at_ms: int | None = None,
     **message: Any,
-) -> SendMessage | PrepareVoice:
+) -> SendMessage | PrepareMessage:
     body = json.dumps({"to": CONTACT, "type": next(iter(message)), **message})
     job = FetchFiles(
         id="wamid.1", phone=PHONE, message_id="wamid.1", body=body, contact=CONTACT, marketing=True,
@@ -146,7 +146,7 @@ def test_a_file_is_saved_and_its_id_takes_the_place_of_its_address(tmp_path: Pat
     job = run(tmp_path, Files(JPEG, "application/octet-stream"), index=index, image={"link": LINK, "caption": "x"})
 
     (media,) = index.written
-    assert isinstance(job, PrepareVoice)
+    assert isinstance(job, PrepareMessage)
     assert json.loads(job.body)["image"] == {"id": media.id, "caption": "x"}
     assert (media.mime_type, media.filename) == ("image/jpeg", "b c.jpg")
     assert (job.contact, job.marketing, job.id) == (CONTACT, True, "wamid.1")
@@ -357,7 +357,7 @@ def test_a_file_that_was_uploaded_to_meta_itself_is_sent_by_its_id(kind: str, me
 @pytest.mark.parametrize(
     ("message", "data", "kind"),
     [
-        ({"audio": {"link": "https://files.example.com/a.ogg", "voice": True}}, MP3, PrepareVoice),
+        ({"audio": {"link": "https://files.example.com/a.ogg", "voice": True}}, MP3, PrepareMessage),
         ({"document": {"link": LINK}}, b"%PDF-1.7", SendMessage),
     ],
     ids=["audio", "document"],

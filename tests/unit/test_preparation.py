@@ -20,7 +20,7 @@ from unoapi.errors import FetchFailed, SendRefused
 from unoapi.media.tools import FileTools
 from unoapi.models.connector.commands import Send
 from unoapi.models.connector.content import Media
-from unoapi.models.jobs import PrepareVoice, SendMessage
+from unoapi.models.jobs import PrepareMessage, SendMessage
 from unoapi.models.media import SavedFile
 from unoapi.providers.whatsmeow.commands import commands_for
 from unoapi.services import preparation
@@ -102,7 +102,7 @@ def prepared(
     web: Web, shelf: Shelf, *, quota: int = 0, for_phone: bool = True, **message: Any
 ) -> tuple[SendMessage, str]:
     body = json.dumps({"to": CONTACT, **message})
-    job = PrepareVoice(id="wamid.1", message_id="wamid.1", phone=PHONE, body=body, claimed_only=True)
+    job = PrepareMessage(id="wamid.1", message_id="wamid.1", phone=PHONE, body=body, claimed_only=True)
     stores: Any = shelf
     return preparation.prepare(
         job, for_phone=for_phone, files=stores, index=stores, downloader=cast("Any", web), tools=FileTools(),

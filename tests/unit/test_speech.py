@@ -15,7 +15,7 @@ from tests.support.voice_server import KEY, SPEECH, Answered, VoiceServer, error
 from tests.support.worker import make_uno, run
 from unoapi.errors import UnoError
 from unoapi.media.folder import FolderMediaStore
-from unoapi.models.jobs import FireTimer, Job, PrepareVoice, SendMessage, Speak, now_ms
+from unoapi.models.jobs import FireTimer, Job, PrepareMessage, SendMessage, Speak, now_ms
 from unoapi.models.timers import TimerState
 from unoapi.services.speech import SPOKEN
 from unoapi.services.timers import fire
@@ -142,7 +142,7 @@ def check(uno: Uno, session: Any) -> None:
 # --- in the worker ---
 
 
-@pytest.mark.parametrize(("provider", "kind"), [("sandbox", SendMessage), ("whatsmeow", PrepareVoice)])
+@pytest.mark.parametrize(("provider", "kind"), [("sandbox", SendMessage), ("whatsmeow", PrepareMessage)])
 def test_a_text_becomes_a_voice_note(tmp_path: Path, server: VoiceServer, provider: str, kind: type[Job]) -> None:
     uno = make(tmp_path, server, provider=provider)
 

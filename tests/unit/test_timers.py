@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.fakes import CONTACT, PHONE
-from unoapi.models.jobs import Envelope, FetchFiles, FireTimer, Job, PrepareVoice, SendMessage, Speak
+from unoapi.models.jobs import Envelope, FetchFiles, FireTimer, Job, PrepareMessage, SendMessage, Speak
 from unoapi.models.timers import TimerRequest, TimerState, TimerStep
 from unoapi.services import timers as service
 from unoapi.services.timers import envelope
@@ -136,11 +136,11 @@ LINKED = {"link": "https://files.test/a"}
     ("kind", "content", "on_a_phone", "at_meta"),
     [
         ("text", {"body": "hi"}, SendMessage, SendMessage),
-        ("text", {"body": "see https://shop.test", "preview_url": True}, PrepareVoice, SendMessage),
+        ("text", {"body": "see https://shop.test", "preview_url": True}, PrepareMessage, SendMessage),
         ("image", LINKED, FetchFiles, SendMessage),
         ("document", LINKED, FetchFiles, SendMessage),
-        ("sticker", {"id": "123"}, PrepareVoice, SendMessage),
-        ("audio", {"id": "123", "voice": True}, PrepareVoice, PrepareVoice),
+        ("sticker", {"id": "123"}, PrepareMessage, SendMessage),
+        ("audio", {"id": "123", "voice": True}, PrepareMessage, PrepareMessage),
         ("speech", {"body": "hi"}, Speak, Speak),
     ],
 )

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from unoapi.broker.publisher import MessagePublisher
 
 log = get_logger(__name__)
-
-
 SWITCHED_OFF = (
     "revoke",
     "revoke_by_stamped_headers",

@@ -17,8 +17,6 @@ from unoapi.errors import EX_CONFIG, ConfigurationError, RequestError, UnoError
 
 MADE_BY_RUN = Path(".run", "environment")
 """Where `make run` writes the addresses of its private servers, in the folder of the checkout."""
-
-
 COMMANDS = {
     "alert": "Post a test alert to each of UNOAPI_ALERT_URLS.",
     "bulk": "Campaigns: one message to many contacts, at a number's pace.",

@@ -102,7 +102,7 @@ FORMS = {
 TOKEN = re.compile(r"[\x20-\x7e]*")
 """What a client can send as a token in a header."""
 MIN_TOKEN_LENGTH = 16
-"""Characters of a token: others may try to guess it."""
+"""Characters of a token, so that nobody guesses it. Shorter ones of sessions that are stored go on working."""
 HEADER_NAME = r"^[A-Za-z0-9._-]{1,64}$"
 """What a webhook's own header may be called."""
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")

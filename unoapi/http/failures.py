@@ -39,8 +39,6 @@ CURL_ERRORS = {
     pycurl.E_RECV_ERROR: ("", LOST),
     pycurl.E_FILESIZE_EXCEEDED: ("size", "the answer is larger than allowed"),
 }
-
-
 UNFINISHED = {
     "name": ": no address for its name",
     "connection": ": no connection",

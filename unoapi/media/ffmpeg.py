@@ -28,8 +28,6 @@ SAMPLE_RATE = 4000
 LOUDEST = 100
 SIDE = 100
 """Pixels of a preview's longer side, as WhatsApp's own clients send it."""
-
-
 FORMATS = "aac,ac3,aiff,amr,asf,avi,caf,flac,flv,gif,matroska,mov,mp3,mpeg,mpegts,ogg,wav,webm"
 """What holds sound itself; no list of other files."""
 LOCAL = ("-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS)

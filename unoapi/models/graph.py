@@ -22,8 +22,6 @@ NUMBER_EDGES = frozenset(
         "username_suggestions", "verify_code", "whatsapp_business_encryption", "whatsapp_commerce_settings",
     }
 )  # fmt: skip
-
-
 SAID_OF_NUMBERS = frozenset(
     {
         "account_mode", "certificate", "code_verification_status", "conversational_automation",

@@ -191,8 +191,11 @@ class PostSessionState(Job):
     body: str  # exactly what is sent
 
 
-class PrepareVoice(MessageJob):
-    """A message whose audio is made a voice note before it is sent."""
+class PrepareMessage(MessageJob):
+    """A message that is prepared before it is sent: see `services.preparation`.
+
+    Its task is called as when only voice notes were made.
+    """
 
     task: ClassVar[str] = "media.prepare_voice"
     queue: ClassVar[str] = "media"
@@ -512,7 +515,7 @@ JOBS: dict[str, type[Job]] = {
         FireTimer,
         PostContacts,
         PostSessionState,
-        PrepareVoice,
+        PrepareMessage,
         Speak,
         Transcribe,
         RunCommand,

@@ -46,8 +46,6 @@ TYPES = {ending: mime_type for mime_type, ending in EXTENSIONS.items()} | {
     "jpg": "image/jpeg", "mp3": "audio/mpeg", "ogg": "audio/ogg", "opus": "audio/ogg",
 }  # fmt: skip
 """The other way round, with all endings that a type has."""
-
-
 PROGRAMS = frozenset({"php", "asp", "aspx", "ashx", "jsp", "cgi", "do"})
 """Endings of addresses whose files are made by a program: no file's own."""
 JOINERS = "\u200c\u200d"

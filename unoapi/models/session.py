@@ -30,8 +30,6 @@ MAX_TIMEOUT_MS = 60_000
 MAX_WEBHOOKS = 20
 MAX_TTL_S = 315_360_000
 
-"""Characters of a session's token, so that nobody guesses it. Shorter ones that are stored go on working."""
-
 ProviderName = Literal["whatsmeow", "forwarder", "sandbox"]
 NODE_PHONES = (None, "", "baileys")
 """What the Node version calls the provider of phones."""
@@ -44,19 +42,13 @@ HeaderName = Annotated[
     Field(pattern=HEADER_NAME),
 ]
 """Without what was copied around it."""
-
-
 EMPTY_IS_VALUE = frozenset(
     {"id", "url", "urlAbsolute", "token", "secret", "previousSecret", "previousSecretUntil", "profile"}
 )
 """Of a webhook's fields those where an empty text means something, or is a mistake. Any other one that a form left
 empty is not set: as a flag that is off it would silence the webhook."""
-
-
 WHERE_EVENTS_GO = EMPTY_IS_VALUE - {"profile"} | {"header"}
 """Of a webhook's fields those without which it cannot be served."""
-
-
 NO_VALID_ADDRESS = "https://the-address-is-not-valid.invalid/"
 """Where the events of a webhook go that cannot be served as it is stored: nowhere, until `register` corrects it."""
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from unoapi.errors import FetchFailed, FileRefused, MediaQuotaReached, MessageRejected, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
-from unoapi.models.jobs import PrepareVoice, SendMessage, now_ms
+from unoapi.models.jobs import PrepareMessage, SendMessage, now_ms
 from unoapi.models.media import MAX_BYTES, names_a_file, own_filename, with_ending
 from unoapi.services import preparation
 from unoapi.services.media import copied, holders, kinds_of_files, own_file, pieces_of, save
@@ -50,7 +50,7 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
     voice: bool,
     always_voice: bool,
     key_in: Callable[[str], str] = lambda _: "",
-) -> SendMessage | PrepareVoice:
+) -> SendMessage | PrepareMessage:
     """The message with our ids in the place of its addresses, to be prepared or sent: see `preparation.wanted`.
 
     `key_in` says which of our own files an address leads to: such a one is not asked for over the network.
@@ -79,7 +79,7 @@ def fetch(  # noqa: PLR0913 (collaborators and switches)
         _replace(holder, kind, saved)
     following = SendMessage.model_validate(job.model_dump() | {"body": serialise(document)})
     if preparation.wanted(message_of(following), for_phone=True, voice=voice, always_voice=always_voice):
-        return PrepareVoice.model_validate(following.model_dump())
+        return PrepareMessage.model_validate(following.model_dump())
     return following
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from unoapi.errors import Postponed, StoreUnavailable
 from unoapi.models.cloud_api.messages import SpeechMessage
-from unoapi.models.jobs import FetchFiles, MessageJob, PrepareVoice, SendMessage, Speak
+from unoapi.models.jobs import FetchFiles, MessageJob, PrepareMessage, SendMessage, Speak
 from unoapi.services import fetching, preparation
 
 if TYPE_CHECKING:
@@ -29,4 +29,4 @@ def first_job(message: OutboundMessage, *, for_phone: bool, voice: bool, always_
     if for_phone and fetching.wanted(message):
         return FetchFiles
     prepared = preparation.wanted(message, for_phone=for_phone, voice=voice, always_voice=always_voice)
-    return PrepareVoice if prepared else SendMessage
+    return PrepareMessage if prepared else SendMessage

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unoapi.models.cloud_api.messages import OutboundMessage
-    from unoapi.models.jobs import PrepareVoice
+    from unoapi.models.jobs import PrepareMessage
     from unoapi.models.media import MediaFile
     from unoapi.ports import FileDownloader, MediaIndex, MediaStore, MediaTools
 
@@ -88,7 +88,7 @@ def first_link(text: str) -> str:
 
 
 def prepare(  # noqa: PLR0913 (collaborators and switches)
-    job: PrepareVoice,
+    job: PrepareMessage,
     *,
     for_phone: bool,
     files: MediaStore,

@@ -65,8 +65,6 @@ NOT_CONFIGURATION = frozenset(
 """Also what only our answers hold, so that a client may post them back."""
 CONNECTED_ELSEWHERE = {"sandbox": "in the sandbox", "forwarder": "at Meta"}
 """Providers that are always there, and where their numbers are; the connector writes the status of the others."""
-
-
 ADDRESS, REPLACED = "urlAbsolute", "replacedUrlAbsolute"
 """A webhook's address, and the one that an `override_callback_uri` replaced; empty: it had none."""
 TOKEN_NAMES = frozenset({"authToken", "auth_token"})

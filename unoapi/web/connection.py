@@ -30,8 +30,6 @@ SHOWN = (
     "label", "autoConnect", "ignoreGroupMessages", "ignoreOwnMessages", "readOnReceipt", "composingMessage",
     "rejectCalls",
 )  # fmt: skip
-
-
 ORPHANED = "no connector runs it"
 METHODS = {"": None, "qrcode": "qr", "pairing_code": "code"}
 """What forms leave empty, and how the option `connectionType` calls the methods."""

@@ -31,8 +31,6 @@ log = get_logger(__name__)
 OAUTH = "OAuthException"
 QUIET = frozenset({401, 429})
 """What strangers can cause as often as they like is logged at debug only."""
-
-
 OPERATORS = "the operator's token (UNOAPI_AUTH_TOKEN)"
 NUMBERS = f"the number's token (its authToken), or {OPERATORS}"
 ANY_NUMBERS = f"the token of a number that is registered, or {OPERATORS}"

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 routes = Blueprint("health", __name__)
 log = get_logger(__name__)
-
-
 EXTENSION = "health"
 FRESH_S = 0.5
 

@@ -108,8 +108,6 @@ FILES = frozenset(
     {"imageMessage", "videoMessage", "audioMessage", "documentMessage", "documentWithCaptionMessage", "stickerMessage"}
 )
 BYTES = ("MediaKey", "FileEncSHA256", "FileSHA256")
-
-
 CARRIERS = frozenset({"Message", "FutureProofMessage", "DeviceSentMessage", "ProtocolMessage"})
 """The protobufs that hold a message: kinds from the future may stand in each of them."""
 

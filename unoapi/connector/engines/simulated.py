@@ -50,8 +50,6 @@ ECHO = "15550000008"
 NEW_CHATS_REFUSED = "15550000463"
 """Whoever writes to a number that begins so is told that nobody new may be written to."""
 PICTURE = b"\x89PNG\r\n\x1a\n twin"
-
-
 MODES = frozenset({"lids", "unreadable_first"})
 PARTIES = ("chat", "sender", "participant", "from", "by")
 PERSONS_LISTS = ("added", "removed", "promoted", "demoted")

@@ -161,8 +161,6 @@ _ERROR = {
     "code": 131026, "title": "Message undeliverable", "message": "Message undeliverable",
     "error_data": {"details": "The number is not on WhatsApp."},
 }  # fmt: skip
-
-
 KNOWN_TYPES = frozenset({*MESSAGES, "unsupported", "request_welcome"})
 
 

@@ -18,8 +18,6 @@ ITEMS = ("messages", ECHOES, "statuses")
 GROUPS = "groups"
 OTHER_ITEMS = ("calls", "user_preferences", "user_id_update", GROUPS)
 """Lists of which each element is about one contact or group, too; such an event's kind is its field."""
-
-
 HISTORY = frozenset({"history", "smb_app_state_sync"})
 """Fields of what was there before a number came to Meta: its old messages, its address book."""
 CALLS, GROUP_FIELDS = "calls", "group_"

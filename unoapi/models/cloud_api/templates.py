@@ -22,12 +22,8 @@ DEFAULT_LANGUAGE, DEFAULT_CATEGORY = "pt_BR", "UTILITY"
 
 Stored = dict[str, Any]
 """A template, or a part of one, as it is stored: with whatever its client gave."""
-
-
 COMPONENTS = ("HEADER", "BODY", "FOOTER", "BUTTONS", "CAROUSEL", "LIMITED_TIME_OFFER", "CALL_PERMISSION_REQUEST")
 """Parts of a template; Meta may have newer ones."""
-
-
 FORMATS = ("TEXT", "IMAGE", "VIDEO", "DOCUMENT", "GIF", "LOCATION", "PRODUCT")
 BUTTONS = ("QUICK_REPLY", "URL", "PHONE_NUMBER", "COPY_CODE", "OTP", "FLOW", "CATALOG", "MPM", "SPM", "VOICE_CALL")
 """Formats of headers and types of buttons; Meta may have newer ones."""

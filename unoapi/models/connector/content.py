@@ -13,8 +13,6 @@ MAX_TEXT = 65_536
 MAX_LIST = 1000
 PLACEHOLDER, EMPTY = "placeholdermessage", "empty"
 """The names of the housekeeping that stands for a message which only the phone can show, or that came without any."""
-
-
 Thumbnail = Annotated[str, Field(max_length=65_536, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 """A small picture in base64."""
 

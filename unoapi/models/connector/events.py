@@ -36,8 +36,6 @@ STATUS_WORDS = {
     "restricted": "online",
 }
 """The words that stand in `unoapi-status:<P>`, as in the Node version."""
-
-
 YEAR_10000_S = 253_402_300_800
 KIND_OF_SERVER = {"g.us": "group", "newsletter": "newsletter", "broadcast": "broadcast"}
 

@@ -39,8 +39,6 @@ log = get_logger(__name__)
 NAME_PARTS = ("first_name", "last_name", "middle_name", "prefix", "suffix")
 OK, UNAUTHORISED, TOO_MANY, SERVER_ERROR, UNAVAILABLE = 200, 401, 429, 500, 503
 NOT_REGISTERED = 133010
-
-
 HELD = frozenset({"held_for_quality_assessment", "paused"})
 """What Meta says of a message that it has taken and not sent."""
 
