@@ -298,3 +298,47 @@ def test_a_mark_goes_to_meta_without_what_its_client_left_empty(mark: dict[str, 
     provider_of_meta(meta, MemoryIds()).command(Command.model_validate(mark), phone=PHONE)
 
     assert meta.bodies == [{"messaging_product": "whatsapp", **sent}]
+
+
+REPLY = {"reply": {"id": "y", "title": "Yes"}}
+LINK = {"display_text": "Open", "url": "https://a.test"}
+WORDS = {"body": {"text": "b"}}
+PICTURE = {"link": "https://a.test/1.png"}
+RECEIVED = {"mime_type": "image/png", "sha256": "f0"}
+
+
+def template_with(*components: dict[str, Any], code: str = "pt_BR") -> dict[str, Any]:
+    return {"name": "t", "language": {"code": code}, "components": list(components)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "sent"),
+    [
+        ("interactive", {"type": "button", "header": {"text": "H"}, **WORDS, "action": {"buttons": [REPLY]}},
+         {"type": "button", "header": {"text": "H", "type": "text"}, **WORDS,
+          "action": {"buttons": [{**REPLY, "type": "reply"}]}}),
+        ("interactive", {"type": "cta_url", **WORDS, "action": {"parameters": LINK}},
+         {"type": "cta_url", **WORDS, "action": {"parameters": LINK, "name": "cta_url"}}),
+        ("interactive", {"type": "location_request_message", **WORDS, "action": {}},
+         {"type": "location_request_message", **WORDS, "action": {"name": "send_location"}}),
+        ("template", template_with({"type": "BODY", "parameters": [{"text": "a"}, {"type": "TEXT", "text": "b"}]}),
+         template_with({"type": "body", "parameters": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})),
+        ("template", template_with({"type": "BUTTON", "sub_type": "QUICK_REPLY", "index": 0,
+                                    "parameters": [{"payload": "P"}]}, code="pt-br"),
+         template_with({"type": "button", "sub_type": "quick_reply", "index": 0,
+                        "parameters": [{"type": "payload", "payload": "P"}]})),
+        ("template", template_with({"type": "carousel", "cards": [{"card_index": 0, "components": [
+            {"type": "HEADER", "parameters": [{"image": PICTURE}]}]}]}),
+         template_with({"type": "carousel", "cards": [{"card_index": 0, "components": [
+            {"type": "header", "parameters": [{"type": "image", "image": PICTURE}]}]}]})),
+        ("template", {"name": "t", "language": {"code": "en"}}, {"name": "t", "language": {"code": "en"}}),
+        ("image", {**PICTURE, **RECEIVED, "caption": "c"}, {**PICTURE, "caption": "c"}),
+    ],
+    ids=["buttons", "a link", "a place", "values", "a button", "a carousel", "no parts", "a received file"],
+)  # fmt: skip
+def test_what_can_only_be_one_thing_is_named_for_meta(kind: str, part: dict[str, Any], sent: dict[str, Any]) -> None:
+    meta = Meta()
+
+    send(provider_of_meta(meta, MemoryIds()), {**TO, "type": kind, kind: part})
+
+    assert meta.bodies[0][kind] == sent

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from unoapi.models.cloud_api.messages import OutboundMessage
     from unoapi.ports import MediaIndex, MediaStore
 
+RECEIVED = frozenset({"animated", "file_size", "mime_type", "sha256", "url", "view_once"})
+"""What the file of a received message says of itself: who passes it on writes it, too."""
 DAY_S = 86_400
 PIECE_BYTES = 256 * 1024
 
@@ -233,13 +235,13 @@ def _is_plain(link: Any) -> TypeGuard[str]:
 
 
 def _superfluous(kind: str, holder: dict[str, Any]) -> list[str]:
-    """What Meta takes of no file: what clients that fill in every field leave empty, and names of what is shown."""
+    """What Meta takes of no file: what clients left empty, names of what is shown, and what only received ones have."""
     names = [name for name in ("id", "link", "filename", "caption") if holder.get(name, "-") in (None, "")]
     if "id" in holder and "id" not in names and holder.get("link"):
         names.append("id")
     if "filename" in holder and "filename" not in names and kind != "document":
         names.append("filename")
-    return names
+    return [*names, *(RECEIVED & holder.keys())]
 
 
 def copied(value: Any) -> Any:

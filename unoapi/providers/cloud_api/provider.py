@@ -22,7 +22,7 @@ from unoapi.models.message_keys import MADE_HERE
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.models.strict_json import read_answer
 from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error
-from unoapi.providers.cloud_api.translation import BLANK, with_their_ids, without_blanks
+from unoapi.providers.cloud_api.translation import BLANK, with_their_ids, with_usual_names, without_blanks
 from unoapi.services import media
 from unoapi.services.sending import WAIT_FOR_STORE_MS
 from unoapi.telemetry.logging import get_logger
@@ -76,7 +76,7 @@ class CloudApiProvider:
         Raises MessageRejected (with Meta's code), SendFailed or SendPostponed (nothing left), OutcomeUnknown.
         """
         try:
-            document = as_meant(without_blanks(message.to_wire()))
+            document = as_meant(without_blanks(with_usual_names(message.to_wire())))
             links = self._signed_urls
             resolved = media.resolve(document, phone=phone, index=self._index, link=links.make, key_in=links.key_in)
             body = _with_names(with_their_ids(resolved, phone=phone, ids=self._ids))

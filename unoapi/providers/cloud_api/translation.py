@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,18 @@ WRITTEN = ("messages", ECHOES)
 BLANK: tuple[Any, ...] = (None, "", {}, [])
 FILLED = frozenset({"contacts", "location", "text", *MEDIA_TYPES})
 """The types of messages in whose object nothing empty is a value."""
+ACTIONS = {
+    "cta_url": "cta_url",
+    "location_request_message": "send_location",
+    "catalog_message": "catalog_message",
+    "address_message": "address_message",
+    "call_permission_request": "call_permission_request",
+    "voice_call": "voice_call",
+}
+"""The only name that the action of a menu of this kind has."""
+VALUES = ("text", "currency", "date_time", "image", "video", "document", "location", "payload", "coupon_code", "action")
+"""What a parameter of a template is called by its `type`."""
+LANGUAGE = re.compile(r"([A-Za-z]{2,3})[-_]([A-Za-z]{2})", re.ASCII)
 PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id", "phone_number"})
 """Where a callback names a person's phone."""
 
@@ -54,6 +67,65 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
     if "status" in message and message.get("message_id"):
         changed["message_id"] = ids.theirs(phone, str(message["message_id"]))
     return changed
+
+
+def with_usual_names(message: dict[str, Any]) -> dict[str, Any]:
+    """A message in which that is named which can only be one thing: phones know it without, and Meta refuses it."""
+    match message:
+        case {"type": "interactive", "interactive": dict() as menu}:
+            return {**message, "interactive": _named_menu(menu)}
+        case {"type": "template", "template": dict() as template}:
+            return {**message, "template": _named_template(template)}
+    return message
+
+
+def _named_menu(menu: dict[str, Any]) -> dict[str, Any]:
+    kind, action, header = menu.get("type"), menu.get("action"), menu.get("header")
+    named = dict(menu)
+    if isinstance(header, dict) and header.get("text") and not header.get("type"):
+        named["header"] = {**header, "type": "text"}
+    if not isinstance(action, dict):
+        return named
+    if kind in ACTIONS and not action.get("name"):
+        named["action"] = {**action, "name": ACTIONS[kind]}
+    if kind == "button":
+        buttons = [
+            {**button, "type": "reply"} if button.get("reply") and not button.get("type") else button
+            for button in action.get("buttons") or ()
+        ]
+        named["action"] = {**action, "buttons": buttons}
+    return named
+
+
+def _named_template(template: dict[str, Any]) -> dict[str, Any]:
+    """A template with the types of its values and, in the spelling that is Meta's, of its parts and its language."""
+    named = dict(template)
+    if template.get("components"):
+        named["components"] = [_named_component(part) for part in template["components"]]
+    language = template.get("language")
+    if isinstance(language, dict) and (spelt := LANGUAGE.fullmatch(str(language.get("code") or ""))):
+        named["language"] = {**language, "code": f"{spelt[1].lower()}_{spelt[2].upper()}"}
+    return named
+
+
+def _named_component(part: dict[str, Any]) -> dict[str, Any]:
+    named = _in_small_letters(part, "type", "sub_type")
+    if part.get("parameters"):
+        named["parameters"] = [_typed(parameter) for parameter in part["parameters"]]
+    if part.get("cards"):
+        named["cards"] = [_named_template(card) for card in part["cards"]]
+    return named
+
+
+def _typed(parameter: dict[str, Any]) -> dict[str, Any]:
+    if parameter.get("type"):
+        return _in_small_letters(parameter, "type")
+    kinds = [kind for kind in VALUES if parameter.get(kind) not in BLANK]
+    return {"type": kinds[0], **parameter} if len(kinds) == 1 else parameter
+
+
+def _in_small_letters(part: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: held.lower() if name in names and isinstance(held, str) else held for name, held in part.items()}
 
 
 def without_blanks(message: dict[str, Any]) -> dict[str, Any]:
