@@ -56,6 +56,36 @@ def test_the_charset_of_a_file_is_found_out(tmp_path: Path, charset: str) -> Non
     assert rows[2] == ("André", "5549988886666", "Promoção às 10 h")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Olá", "Não perca!", "João", "Amanhã às 10h", "Feliz aniversário", "É hoje", "Ótimo", "Ação", "ATENÇÃO",
+        "1º lugar", "d’água", "Só hoje – aproveite", "“Oferta”",  # noqa: RUF001
+        "10%\xa0off", "Mañana", "¿Cómo estás?", "Até já", "Preço", "gato…",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("charset", ["cp1252", "iso8859_15"])
+def test_a_few_accents_are_enough_to_find_the_charset_of_windows(tmp_path: Path, words: str, charset: str) -> None:
+    """Excel in Brazil writes so, and most campaigns have one short text."""
+    try:
+        content = f"NOME;TELEFONE;MENSAGEM\nAna;5549988887777;{words}\n".encode(charset)
+    except UnicodeEncodeError:
+        pytest.skip("the charset has not these signs")
+
+    assert table(tmp_path, content)[1] == ("Ana", "5549988887777", words)
+
+
+@pytest.mark.parametrize("charset", ["cp850", "mac_roman"])
+@pytest.mark.parametrize("words", ["Não perca a promoção!", "Atenção: boleto vencido", "São João, às 10 h", "PROMOÇÃO"])
+def test_older_programs_and_macs_are_read_too(tmp_path: Path, words: str, charset: str) -> None:
+    assert table(tmp_path, f"A;B\n1;{words}\n", charset=charset)[1] == ("1", words)
+
+
+@pytest.mark.parametrize("named", ["sep=;\r\n", '"sep=;"\n', "SEP=;;;\n", "\ufeffsep=;\n"])
+def test_a_line_that_names_the_separator_is_no_row(tmp_path: Path, named: str) -> None:
+    assert table(tmp_path, f"{named}A;B,C\n1;2,3\n") == [("A", "B,C"), ("1", "2,3")]
+
+
 @pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
 def test_the_separator_of_a_file_is_found_out(tmp_path: Path, separator: str, ending: str) -> None:
