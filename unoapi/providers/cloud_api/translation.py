@@ -70,18 +70,28 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
 
 
 def with_usual_names(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in which that is named which can only be one thing: phones know it without, and Meta refuses it."""
+    """A message in which that is named which can only be one thing, and nothing is which Meta has no field for.
+
+    Phones show it either way, and Meta refuses it.
+    """
     match message:
         case {"type": "interactive", "interactive": dict() as menu}:
             return {**message, "interactive": _named_menu(menu)}
         case {"type": "template", "template": dict() as template}:
             return {**message, "template": _named_template(template)}
+        case {"type": "location", "location": dict() as place}:  # as a received one, which has an address on a map
+            return {**message, "location": _without(place, "url", "live")}
     return message
+
+
+def _without(part: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: held for name, held in part.items() if name not in names}
 
 
 def _named_menu(menu: dict[str, Any]) -> dict[str, Any]:
     kind, action, header = menu.get("type"), menu.get("action"), menu.get("header")
-    named = dict(menu)
+    words = {name: _without(menu[name], "type") for name in ("body", "footer") if isinstance(menu.get(name), dict)}
+    named = {**menu, **words}
     if isinstance(header, dict) and header.get("text") and not header.get("type"):
         named["header"] = {**header, "type": "text"}
     if not isinstance(action, dict):
