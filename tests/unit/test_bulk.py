@@ -650,14 +650,15 @@ def test_a_document_that_the_number_sends_to_itself_is_a_campaign(place: Place, 
     assert {message.type for message in place.phone.messages if message not in to_others} == {"text", "document"}
 
 
-def test_the_report_comes_when_its_template_is_sent_to_the_number_itself(place: Place) -> None:
+@pytest.mark.parametrize("written", ["unoapi-bulk-report", "Unoapi-bulk-report ", "\nUNOAPI-BULK-REPORT"])
+def test_the_report_comes_when_its_template_is_sent_to_the_number_itself(place: Place, written: str) -> None:
     campaign = place.begin(rows=[{"to": CONTACT, "message": "oi"}])
     place.work(20)
     before = len(place.phone.messages)
 
     run(
         place.uno,
-        own_message(place, type="text", text={"body": f"unoapi-bulk-report\nbulk: {campaign}"}),
+        own_message(place, type="text", text={"body": f"{written}\nbulk: {campaign.lower()}"}),
         worker=place.worker,
     )
     place.work(5)

@@ -265,6 +265,18 @@ def test_a_row_of_the_default_form_is_read_as_the_node_version_does(case: dict[s
     assert {"to": wanted["to"], **message_of_row(given)} == wanted
 
 
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("Oi #nome, de #Cidade", "Oi Ana, de Itu"),
+        ("#NOMEs #nomes #nome", "Anas #nomes Ana"),
+        ("#cidadezinha #x {{cidade}}", "#cidadezinha #x Itu"),
+    ],
+)
+def test_a_column_is_named_with_small_letters_too(text: str, rendered: str) -> None:
+    assert render(text, {"NOME": "ANA SILVA", "CIDADE": "Itu"}) == rendered
+
+
 @cases("bulk_status")
 def test_a_status_is_reported_in_the_node_versions_words(case: dict[str, Any]) -> None:
     given, wanted = case["in"], case["out"]["stored"]

@@ -26,7 +26,7 @@ def begin_or_report(message: OwnMessage, *, campaigns: Campaigns, sessions: Sess
     """
     if message.type == "document" and str(message.content.get("caption") or "").strip().casefold() == CAPTION:
         return _begin(message, campaigns=campaigns, sessions=sessions)
-    if message.template == REPORT or message.text.split("\n", 1)[0].strip() == REPORT:
+    if message.template == REPORT or message.text.strip().split("\n", 1)[0].strip().casefold() == REPORT:
         return _report(message, campaigns=campaigns)
     return None
 
@@ -53,7 +53,7 @@ def _begin(message: OwnMessage, *, campaigns: Campaigns, sessions: SessionStore)
 
 
 def _report(message: OwnMessage, *, campaigns: Campaigns) -> Outcome:
-    named = CAMPAIGN_ID.search(message.text)
+    named = CAMPAIGN_ID.search(message.text.upper())
     campaign = campaigns.find(message.phone, named[0]) if named else None
     if campaign is None:
         details = "there is no campaign of this id: it is written as UNO.CMD.0123456789ABCDEF"

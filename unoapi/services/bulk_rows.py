@@ -203,16 +203,21 @@ def filled(template: Any, values: Values) -> Any:
 def render(text: str, values: Values) -> str:
     """A text with columns in it: `#COLUNA` as the Node version has it, or `{{coluna}}`. `#NOME` is the first name.
 
+    Of a whole word capitals do not count: headers are mostly written with small letters, and so is what names them.
     The longest name is looked for first, and what stands in a value is left alone. What is no column stays. Raises
     ValueError when it becomes too long.
     """
     if "#" not in text and "{{" not in text:
         return text
     names = sorted(filter(None, values), key=len, reverse=True)
+    longest = len(names[0]) if names else 0
     parts, at, position, left = list[str](), 0, 0, MAX_ROW_BYTES
     while mark := COLUMN_MARK.search(text, position):
         if mark[1] is None:
-            name = next((name for name in names if text.startswith(name, mark.end())), "")
+            exactly = (name for name in names if text.startswith(name, mark.end()))
+            behind = text[mark.end() : mark.end() + longest + 1].upper()
+            alone = (name for name in names if behind.startswith(name) and not behind[len(name) :][:1].isalnum())
+            name = next(exactly, "") or next(alone, "")
             end = mark.end() + len(name)
         else:
             name, end = column_name(mark[1]), mark.end()
