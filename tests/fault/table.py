@@ -49,7 +49,8 @@ class Row:
     def in_short(self) -> str:
         """A line, for who ends the run before its table."""
         counts = f"{self.messages:,} accepted, lost {self.lost}, copies {self.duplicated}, dead {self.dead}"
-        return f"  {self.fault}: {counts}{'' if self.ok else ': BROKEN'}"
+        broken = "" if self.ok else "; ".join([f", waiting {self.waiting}: BROKEN", *self.problems])
+        return f"  {self.fault}: {counts}{broken}"
 
 
 def duplicates(tallies: Tallies) -> int:
