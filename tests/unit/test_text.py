@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unoapi.media.link_previews import read_page
 from unoapi.models.strict_json import read_answer
 from unoapi.models.text import is_text, mended
-from unoapi.providers.cloud_api.graph import message_id, read_error
+from unoapi.providers.cloud_api.graph import read_error, sent_id
 
 HALF = json.loads('"\\ud83d"')
 
@@ -98,7 +98,7 @@ def test_field_report_89_metas_words_in_a_status_can_be_stored() -> None:
     refused = {"error": {"code": 131026, "message": f"no\0 {HALF}", "error_data": {"details": "line\x0btwo"}}}
 
     error = read_error(json.dumps(refused).encode(), 400)
-    sent = message_id(json.dumps({"messages": [{"id": f"wamid.\0X{HALF}"}]}).encode())
+    sent = sent_id(json.dumps({"messages": [{"id": f"wamid.\0X{HALF}"}]}).encode())
 
     assert (error.title, error.details, sent) == ("no \ufffd", "line\ntwo", "wamid.X\ufffd")
 

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator
 
 EmptyIsAbsent = BeforeValidator(lambda value: None if value == "" else value)
 EmptyIsOff = BeforeValidator(lambda value: False if value in (None, "") else value)
+EmptyIsNoItems = BeforeValidator(lambda value: value or [])
 NothingIsEmpty = BeforeValidator(lambda value: "" if value is None else value)
 """An empty cell of a table is no number, and no reason to say nothing of the others."""
 NothingIsNoText = BeforeValidator(lambda value: "" if value in (None, False) else value)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from unoapi.errors import RequestError
 from unoapi.errors.validation import invalid_value
+from unoapi.models.blanks import NothingIsEmpty
 from unoapi.models.connector.commands import Connect
 from unoapi.models.phones import MAX_WRITTEN_CHARS, read_address
 from unoapi.services.qr_codes import data_url
@@ -44,9 +45,7 @@ class ConnectRequest(BaseModel):
         Literal["qr", "code", "resume"] | None,
         BeforeValidator(lambda value: METHODS.get(value, value) if isinstance(value, str) else value),
     ] = None
-    phone: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = Field(
-        default="", max_length=MAX_WRITTEN_CHARS
-    )
+    phone: Annotated[str, NothingIsEmpty] = Field(default="", max_length=MAX_WRITTEN_CHARS)
 
 
 @routes.get("/session/<node:phone>/state")

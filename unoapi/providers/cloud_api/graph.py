@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from unoapi.models.strict_json import read_answer
 
@@ -45,8 +46,13 @@ def read_error(body: bytes, status: int) -> GraphError:
     )
 
 
-def message_id(body: bytes) -> str:
+def sent_id(body: bytes) -> str:
     """Meta's id of the message that was sent; empty when the answer has none."""
-    messages = read_answer(body).get("messages")
-    first = messages[0] if isinstance(messages, list) and messages else None
-    return str(first.get("id") or "")[:512] if isinstance(first, dict) else ""
+    return str(first_in(body, "messages").get("id") or "")[:512]
+
+
+def first_in(body: bytes, name: str) -> dict[str, Any]:
+    """The first object in a list of Meta's answer; empty when there is none."""
+    items = read_answer(body).get(name)
+    first = items[0] if isinstance(items, list) and items else None
+    return first if isinstance(first, dict) else {}

@@ -20,8 +20,7 @@ from unoapi.models.cloud_api.events import error_object, serialise
 from unoapi.models.cloud_api.messages.written import as_meant
 from unoapi.models.message_keys import MADE_HERE
 from unoapi.models.receipts import Receipt, StatusUpdate
-from unoapi.models.strict_json import read_answer
-from unoapi.providers.cloud_api.graph import RATE_LIMITS, message_id, read_error
+from unoapi.providers.cloud_api.graph import RATE_LIMITS, first_in, read_error, sent_id
 from unoapi.providers.cloud_api.translation import BLANK, with_their_ids, with_usual_names, without_blanks
 from unoapi.services import media
 from unoapi.services.sending import WAIT_FOR_STORE_MS
@@ -89,11 +88,11 @@ class CloudApiProvider:
                 f"what the message is about cannot be read: {error}", after_ms=WAIT_FOR_STORE_MS
             ) from error
         answer = self._post(phone, body, edge="marketing_messages" if message.marketing else "messages")
-        theirs = _sent_id(answer)
+        theirs = sent_id(answer.body)
         if not theirs:
             raise OutcomeUnknown("Meta answered without a message id")
         self._ids.remember(phone, theirs=theirs, ours=message_id)
-        contact = _contact(answer)
+        contact = first_in(answer.body, "contacts")
         recipient = str(contact.get("wa_id") or message.addressee)
         user_id = str(contact.get("user_id") or "")
         statuses = () if _is_held(answer) else (StatusUpdate(status="sent"),)
@@ -186,19 +185,6 @@ def _refuse(answer: HttpAnswer, phone: str) -> None:
     raise MessageRejected(error.title, code=error.code, details=error.details)
 
 
-def _sent_id(answer: HttpAnswer) -> str:
-    return message_id(answer.body)
-
-
 def _is_held(answer: HttpAnswer) -> bool:
     """Whether Meta keeps a template back until it knows its quality: a callback says what became of it."""
-    messages = read_answer(answer.body).get("messages")
-    first = messages[0] if isinstance(messages, list) and messages else None
-    return isinstance(first, dict) and first.get("message_status") in HELD
-
-
-def _contact(answer: HttpAnswer) -> dict[str, Any]:
-    """Whom Meta calls the recipient."""
-    contacts = read_answer(answer.body).get("contacts")
-    first = contacts[0] if isinstance(contacts, list) and contacts else None
-    return first if isinstance(first, dict) else {}
+    return first_in(answer.body, "messages").get("message_status") in HELD

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, Url
 
-from unoapi.models.blanks import EmptyIsAbsent
+from unoapi.models.blanks import EmptyIsAbsent, EmptyIsNoItems, NothingIsEmpty
 from unoapi.models.cloud_api.as_sent import ClientPart
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
 from unoapi.models.cloud_api.messages.sender import AtMost, sender_of
@@ -112,9 +112,7 @@ class ContactCard(ClientPart):
     """One shared contact."""
 
     name: ContactName
-    phones: Annotated[list[ContactPhone], Field(max_length=100), BeforeValidator(lambda value: value or [])] = Field(
-        default=[]
-    )
+    phones: Annotated[list[ContactPhone], Field(max_length=100), EmptyIsNoItems] = Field(default=[])
 
 
 ONE_EMOJI = re.compile(
@@ -139,7 +137,7 @@ class Reaction(ClientPart):
     emoji: Annotated[
         str,
         Field(max_length=64),
-        BeforeValidator(lambda value: "" if value is None else value),
+        NothingIsEmpty,
         AfterValidator(_one_emoji),
     ]
 

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from unoapi.models.blanks import EmptyIsNoItems
 from unoapi.models.cloud_api.as_sent import ClientPart
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Link
 from unoapi.models.cloud_api.messages.outbound import OutboundMessage
@@ -315,21 +316,15 @@ class Component(ClientPart):
     type: Annotated[str, StringConstraints(to_lower=True, min_length=1, max_length=32)]
     sub_type: Annotated[str | None, Field(max_length=32)] = None
     index: Annotated[int | str | None, Field()] = None
-    parameters: Annotated[list[Parameter], Field(max_length=100), BeforeValidator(lambda value: value or [])] = Field(
-        default=[]
-    )
-    cards: Annotated[list[CardValues], Field(max_length=MAX_CARDS), BeforeValidator(lambda value: value or [])] = Field(
-        default=[]
-    )
+    parameters: Annotated[list[Parameter], Field(max_length=100), EmptyIsNoItems] = Field(default=[])
+    cards: Annotated[list[CardValues], Field(max_length=MAX_CARDS), EmptyIsNoItems] = Field(default=[])
 
 
 class CardValues(ClientPart):
     """The values for one card of a carousel; it counts from 0."""
 
     card_index: int | None = Field(default=None, ge=0)
-    components: Annotated[
-        list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: value or [])
-    ] = Field(default=[])
+    components: Annotated[list[Component], Field(max_length=MAX_COMPONENTS), EmptyIsNoItems] = Field(default=[])
 
 
 class Template(ClientPart):
