@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -243,7 +244,9 @@ def test_a_mistake_in_a_path_or_a_filter_is_named(  # noqa: PLR0917 (a row of th
     [
         ('{"to": 1,,}', "line 1, column 10"),
         ('{"to": "1"\n "type": "text"}', "expecting ',' delimiter, line 2, column 2"),
-        (b'{"to": "\xff"}', "it is not UTF-8, byte 8"),
+        (b'{"to": "\xff"}', "it is not UTF-8, byte 8 (the header Content-Type may name it: "),
+        (gzip.compress(b"{}"), "it is compressed with gzip"),
+        ("{}".encode("utf-16"), "it is UTF-16, and must be UTF-8"),
         ("{'to': '1'}", "names stand in straight double quotes"),
         ('{"to": "1",}', "no comma before a closing bracket"),
         ('{"text": "a\nb"}', "a line break within a text is written \\n"),

@@ -161,11 +161,17 @@ def _cause_by_error(error: str, failed_at: str) -> str:
 
 def _said(answer: Answer, secret: str) -> str:
     """What the receiver says, in a line: no page, which says less than its status. In a 2xx it may be an error, too."""
-    words = "" if answer.is_page else answer.beginning.decode(errors="replace")
+    words = "" if answer.is_page else _decoded(answer.beginning)
     for part in filter(None, (secret, secret.rpartition(" ")[2])):
         for written in (part, part.replace("/", "\\/"), json.dumps(part)[1:-1]):
             words = _hidden(words, written)
     return " ".join("".join(char if char.isprintable() else " " for char in words[:MAX_SAID_CHARS]).split())
+
+
+def _decoded(beginning: bytes) -> str:
+    """A text in UTF-8, which may end within a letter, else in Windows-1252, as older programs write it."""
+    words = beginning.decode(errors="replace")
+    return beginning.decode("cp1252", "replace") if "\ufffd" in words[:-1] else words
 
 
 def _hidden(words: str, secret: str) -> str:

@@ -33,6 +33,9 @@ MULTIPART = "multipart/form-data"
 FORMS = frozenset({"application/x-www-form-urlencoded", MULTIPART})
 JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf")
 ANSI = "cp1252"
+IN_ANSI = " (the header Content-Type may name it: application/json; charset=windows-1252)"
+MARKS = {b"\x1f\x8b": "compressed with gzip", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+"""How a body begins that is certainly no UTF-8."""
 ASCII = bytes(range(128))
 BEGINNING, GOING_ON = 0xC2, frozenset(bytes([byte]) for byte in range(0x80, 0xC0))
 """Of a letter of UTF-8 that has more than one byte: the least first byte, and what follows it."""
@@ -327,7 +330,8 @@ def _where(error: Exception) -> str:
         said = f"{error.msg[0].lower()}{error.msg[1:].removesuffix(' at')}"
         return f": {said}, line {error.lineno}, column {error.colno}{HINTS.get(error.msg.split(':')[0], '')}"
     if isinstance(error, UnicodeDecodeError):
-        return f": it is not UTF-8, byte {error.start}"
+        known = next((name for mark, name in MARKS.items() if error.object.startswith(mark)), "")
+        return f": it is {known}, and must be UTF-8" if known else f": it is not UTF-8, byte {error.start}{IN_ANSI}"
     if isinstance(error, RecursionError):
         return f": it is nested more than {MAX_DEPTH} levels deep"
     return f": {NO_NUMBER if f'{error}' == NO_NUMBER else TOO_LARGE}"
