@@ -575,9 +575,10 @@ def test_field_report_67_two_changes_of_one_template_at_once_are_both_kept(api: 
             assert (shown["category"], shown["components"][0]["text"]) == (category, words)
 
 
-def test_field_report_67_a_change_takes_nothing_that_it_leaves_empty(api: Api) -> None:
+@pytest.mark.parametrize("empty", [None, []])
+def test_field_report_67_a_change_takes_nothing_that_it_leaves_empty(api: Api, empty: object) -> None:
     template_id = make_template(api)
-    change = {"category": "MARKETING", "components": None, "parameter_format": ""}
+    change = {"category": "MARKETING", "components": empty, "parameter_format": ""}
 
     document(ask(api, "POST", f"/v21.0/{template_id}", json=change))
 
@@ -617,6 +618,18 @@ def test_field_report_68_a_language_is_found_in_each_of_its_spellings(api: Api, 
     listed = document(ask(api, "GET", f"{V}/message_templates", params={"name": "greeting", **asked}))
 
     assert [one["language"] for one in listed["data"]] == ["en_US"]
+
+
+@pytest.mark.parametrize(
+    "search", [{"content": "CHEGOU"}, {"name_or_content": "pedido_n"}, {"name_or_content": "chegou"}]
+)
+def test_field_report_68_templates_are_found_by_their_words(api: Api, search: dict[str, str]) -> None:
+    body = {"name": "pedido_novo", "components": [{"type": "BODY", "text": "Seu pedido chegou"}]}
+    document(ask(api, "POST", f"{V}/message_templates", json=body))
+
+    listed = document(ask(api, "GET", f"{V}/message_templates", params=search))
+
+    assert [one["name"] for one in listed["data"]] == ["pedido_novo"]
 
 
 @pytest.mark.parametrize("limit", ["", "1000", "5000"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, jsonify, request
 
 from unoapi.errors import Postponed, RequestError, StoreUnavailable
-from unoapi.models.cloud_api.templates import MAX_TEMPLATES, StoredTemplate
+from unoapi.models.cloud_api.templates import MAX_TEMPLATES, StoredTemplate, components_of
 from unoapi.services import templates
 from unoapi.services.sessions import chosen
 from unoapi.web.auth import opened_sessions, session_token
@@ -31,6 +31,8 @@ AT_META = "message_templates"
 MAX_SEARCHED = 100
 EDITABLE = frozenset({"category", "components", "message_send_ttl_seconds", "parameter_format"})
 FILTERS = ("name", "language", "status", "category")
+SEARCHES = ("content", "name_or_content")
+"""The parameters that look for words in a template."""
 OF_LIBRARY = "library_template_name"
 PAGING = frozenset({"limit", "after", "before"})
 PAGE_AT_META = "250"
@@ -73,6 +75,14 @@ def _compared(name: str, value: Any) -> str:
     return templates.plain_language(text) if name == "language" else text.lower()
 
 
+def _holds(template: dict[str, Any], search: str, words: str) -> bool:
+    """Whether a template has these words where a search looks for them; without words each one does."""
+    texts = [str(part.get("text") or "") for part in components_of(template)]
+    if search == "name_or_content":
+        texts.append(str(template["name"]))
+    return any(words.lower() in text.lower() for text in texts) or not words
+
+
 def _long_page() -> dict[str, str]:
     """As many templates at once as Meta gives, for who asks with the token in the query and for no page.
 
@@ -87,7 +97,7 @@ def _long_page() -> dict[str, str]:
 @session_token
 @schema(query=Page)
 def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001 (any version is served alike)
-    """The templates, with `fields`, `limit`, `after`, `before`, `summary` and by name, language, status, category."""
+    """The templates, with `fields`, `limit`, `after`, `before`, `summary`, by the fields and words that one has."""
     if (session := _at_meta(phone)) is not None:
         return forward(session, AT_META, **_long_page())
     everything = _shown(phone)
@@ -96,6 +106,7 @@ def list_templates(version: str, phone: str) -> ResponseReturnValue:  # noqa: AR
         template
         for template in everything
         if all(_compared(key, template.get(key)) in choices for key, choices in wanted.items())
+        and all(_holds(template, key, request.args.get(key, "")) for key in SEARCHES)
     ]
     answer = page(matching)
     fields = asked_fields()
@@ -172,7 +183,7 @@ def owner_of(template_id: str) -> tuple[str, dict[str, Any]] | None:
 def edit(phone: str, template: dict[str, Any]) -> ResponseReturnValue:
     """Change what the request names of a template, as Graph does at the template's own id."""
     wanted = parameters(StoredTemplate)
-    named = {name: value for name, value in wanted.items() if name in EDITABLE and value not in (None, "")}
+    named = {name: value for name, value in wanted.items() if name in EDITABLE and value not in (None, "", [], {})}
     _changed(phone, lambda stored: _edited(phone, stored, template["id"], named))
     return jsonify(success=True)
 
