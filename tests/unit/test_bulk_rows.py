@@ -139,6 +139,13 @@ def test_a_row_may_name_its_own_template_with_values_in_numbered_columns() -> No
     assert text_of(row).index('"Ana"') < text_of(row).index('"10"')
 
 
+def test_a_json_row_with_a_text_alone_is_a_whole_message_as_at_messages() -> None:
+    (row,) = messages_of_json([{"to": "5549988887777", "text": {"body": "hi"}}], rules())
+
+    assert isinstance(row, GoodRow)
+    assert '"text":{"body":"hi"}' in row.body
+
+
 def test_json_rows_are_columns_or_whole_messages() -> None:
     rows: list[Any] = [
         {"to": 5549988887777, "message": "Oi #NOME", "nome": "Ana"},

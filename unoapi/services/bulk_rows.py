@@ -92,7 +92,7 @@ def messages_of_json(rows: Iterable[Any], rules: RowRules) -> Iterator[GoodRow |
         if not isinstance(row, dict):
             yield BadRow(line=line, number="", reason="it is not an object")
             continue
-        kind = row.get("type")
+        kind = row.get("type") or "text"
         whole = row if isinstance(kind, str) and isinstance(row.get(kind), dict) and rules.template is None else None
         columns = islice(row.items(), MAX_COLUMNS)
         plain = {name: value for name, value in columns if not isinstance(value, (dict, list))}
