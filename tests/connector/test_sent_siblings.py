@@ -598,3 +598,16 @@ def test_a_menu_with_more_buttons_than_phones_show_can_be_edited_as_the_text_tha
     pocket.provider.send(parse_message({"to": CONTACT, **menu}, sender=ON_A_PHONE), phone=PHONE, message_id="wamid.M")
 
     assert edited(pocket, "wamid.M") == {"conversation": "new"}
+
+
+def test_mentions_below_a_sound_ring_in_the_words_that_follow_it(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+
+    pocket.send(to=GROUP, type="audio", audio={"id": "1", "caption": f"@todos oi @{CONTACT}"})
+
+    sound, words = (line["message"] for line in pocket.sent())
+    assert "contextInfo" not in sound["audioMessage"]
+    assert words["extendedTextMessage"] == {
+        "text": f"oi @{CONTACT}",
+        "contextInfo": {"mentionedJID": [f"{CONTACT}@s.whatsapp.net"], "nonJIDMentions": 1},
+    }

@@ -121,17 +121,20 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
         )
     except ValidationError as error:  # fields that Meta does not know, and the connector does
         _refuse_value(f"The message's object has not the form of its type: {'; '.join(explain(error))}.")
-    commands = [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to)]
+    following = []
     if isinstance(body, content.Media) and body.caption and body.kind not in content.CAPTIONED:
         words = Send(
             content=content.Text(body=body.caption),
             silent=True,
             about=message_id,
             ephemeral_seconds=send.ephemeral_seconds,
+            mentions=send.mentions,
+            mention_all=send.mention_all,
         )
+        send = send.model_copy(update={"mentions": (), "mention_all": False})  # they ring where they are read
         own_id = computed_id("caption", session.phone, message_id)
-        commands.append(_command("send", words.model_dump(mode="json"), own_id, session, until_ms, to=to))
-    return commands
+        following.append(_command("send", words.model_dump(mode="json"), own_id, session, until_ms, to=to))
+    return [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to), *following]
 
 
 def menu_of(message: OutboundMessage, *, message_id: str) -> Menu | None:
