@@ -619,7 +619,10 @@ def test_a_campaign_is_followed_by_its_id(place: Place) -> None:
     assert row[0] == {"at": row[0]["at"], "step": "accepted", "kind": "bulk", "detail": campaign}
 
 
-@pytest.mark.parametrize(("written", "word"), [(" Sair. ", "sair"), ("*STOP*", "stop"), ("não", "não")])
+@pytest.mark.parametrize(
+    ("written", "word"),
+    [(" Sair. ", "sair"), ("*STOP*", "stop"), ("não", "não"), ("“SAIR”", "sair"), ("Sair 🙏", "sair"), ("❌", "")],
+)
 def test_a_word_is_compared_without_what_stands_around_it(written: str, word: str) -> None:
     assert plain_word(written) == word
 

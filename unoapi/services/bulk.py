@@ -450,14 +450,15 @@ def reactions(job: FanOut, *, words: frozenset[str]) -> list[RecordReaction]:
 def _opting_out(job: FanOut, words: frozenset[str]) -> str:
     """Who writes, if it is nothing but one of these words, in a chat of two."""
     facts = job.facts
-    if not facts.word or plain_word(facts.word) not in words:
+    if not facts.word or words.isdisjoint({facts.word.strip().casefold(), plain_word(facts.word)}):
         return ""
     return next(iter(facts.keys), "")[:256]
 
 
 def plain_word(written: str) -> str:
-    """A word as it is compared: without what stands around it, in small letters."""
-    return written.strip(" \t\r\n.!?,;:\"'*_").casefold()
+    """A word as it is compared: without the marks and emojis around it, in small letters."""
+    letters = [position for position, char in enumerate(written) if char.isalnum()]
+    return written[letters[0] : letters[-1] + 1].casefold() if letters else ""
 
 
 def _reaction(job: FanOut, **fields: Any) -> RecordReaction:
