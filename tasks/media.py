@@ -28,19 +28,20 @@ def prepare_message(self: UnoTask, job: PrepareMessage) -> None:
     """Convert and measure a message's file, then let the message go on."""
     uno, settings = self.uno, self.uno.settings
     uno.send_order.wait(job)
-    send, problem = preparation.prepare(
-        job,
-        for_phone=is_phone(job.phone, sessions=uno.sessions),
-        files=uno.media_store,
-        index=uno.media_index,
-        downloader=uno.media_downloader,
-        tools=FileTools(),
-        timeout_ms=settings.unoapi_fetch_timeout_ms,
-        quota=settings.unoapi_session_media_max,
-        voice=settings.convert_audio_message_to_ogg,
-        always_voice=settings.send_audio_message_as_ptt,
-        waveform=settings.send_audio_waveform,
-    )
+    with uno.media_bulkhead.taken_for(job.phone):
+        send, problem = preparation.prepare(
+            job,
+            for_phone=is_phone(job.phone, sessions=uno.sessions),
+            files=uno.media_store,
+            index=uno.media_index,
+            downloader=uno.media_downloader,
+            tools=FileTools(),
+            timeout_ms=settings.unoapi_fetch_timeout_ms,
+            quota=settings.unoapi_session_media_max,
+            voice=settings.convert_audio_message_to_ogg,
+            always_voice=settings.send_audio_message_as_ptt,
+            waveform=settings.send_audio_waveform,
+        )
     uno.publisher.publish([Envelope(self.as_perhaps_repeated(send))])
     if problem:
         log.warning("file_not_prepared", error=problem, hint="the file is sent as it came")
@@ -52,9 +53,10 @@ def prepare_message(self: UnoTask, job: PrepareMessage) -> None:
 def save_media(self: UnoTask, job: SaveMedia) -> None:
     """Save the file of a received message, then let its event go on."""
     uno = self.uno
-    event = received_media.save_media(
-        job, remote=uno.remote_media, files=uno.media_store, index=uno.media_index, link=uno.signed_urls.make
-    )
+    with uno.media_bulkhead.taken_for(job.phone):
+        event = received_media.save_media(
+            job, remote=uno.remote_media, files=uno.media_store, index=uno.media_index, link=uno.signed_urls.make
+        )
     going_on = received_media.converting(event) if uno.settings.download_audio_convert_to_mp3 else event
     uno.publisher.publish([Envelope(going_on)])
     uno.traces.add(TraceEntry.of(job, "queued", detail="its file is saved"))
@@ -66,9 +68,10 @@ def convert_audio(self: UnoTask, job: ConvertAudio) -> None:
     uno = self.uno
     problem = ""
     try:
-        event = received_media.convert_audio(
-            job, files=uno.media_store, index=uno.media_index, tools=FileTools(), link=uno.signed_urls.make
-        )
+        with uno.media_bulkhead.taken_for(job.phone):
+            event = received_media.convert_audio(
+                job, files=uno.media_store, index=uno.media_index, tools=FileTools(), link=uno.signed_urls.make
+            )
     except (ConversionFailed, MediaMissing, MediaTooLarge, StoreUnavailable, OSError) as error:
         event, problem = FanOut.model_validate(job.model_dump()), describe(error)
         log.warning("sound_not_converted", error=problem, hint="its event goes on with the sound as it came")

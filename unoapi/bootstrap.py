@@ -219,6 +219,7 @@ class Uno:
     downloader: FileDownloader
     downloader_through: Callable[[str], FileDownloader]
     media_downloader: FileDownloader
+    media_bulkhead: ProcessBulkhead
     remote_media: RemoteMedia
     statuses: Statuses
     traces: Traces
@@ -397,6 +398,7 @@ def bootstrap(settings: Settings) -> Uno:
             guard, proxy=proxy, trusted_proxy=proxy == settings.proxy_url.get_secret_value()
         ),
         media_downloader=media_downloader,
+        media_bulkhead=ProcessBulkhead(settings.base_store / "numbers", processes=settings.unoapi_media_processes),
         remote_media=CloudApiMedia(
             sessions=sessions,
             api_client=api_client,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.worker import make_uno
-from unoapi.errors import FetchFailed, Postponed
+from unoapi.errors import FetchFailed, Postponed, ShareUsed
 from unoapi.http.process_bulkhead import ProcessBulkhead
 from unoapi.services.bulkhead import SEEN_S
 
@@ -104,3 +104,53 @@ def test_tasks_wait_for_a_share_and_connected_phones_do_not(tmp_path: Path) -> N
         with pytest.raises(FetchFailed):
             uno.downloader.fetch(HANGS, BytesIO(), limit=1, timeout_ms=100)
     uno.close()
+
+
+@pytest.fixture
+def numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProcessBulkhead:
+    """Two processes, which two numbers used within the hour."""
+    monkeypatch.setattr("unoapi.http.process_bulkhead.LONG_S", 0.2)
+    bulkhead = ProcessBulkhead(tmp_path, processes=2)
+    with bulkhead.taken_for("2"):
+        pass
+    _age(tmp_path)
+    return bulkhead
+
+
+def _age(folder: Path) -> None:
+    for file in folder.iterdir():
+        os.utime(file, (time.time() - SEEN_S - 1,) * 2)
+
+
+def test_a_number_whose_files_take_long_leaves_a_process_to_the_others(numbers: ProcessBulkhead) -> None:
+    """Ten thousand sounds of one number would be converted before the first of another one."""
+    began = time.monotonic()
+    with numbers.taken_for("1"):
+        with pytest.raises(ShareUsed), numbers.taken_for("1"):
+            pass
+        waited_s = time.monotonic() - began
+        with pytest.raises(ShareUsed), numbers.taken_for("1"):
+            pass
+        with numbers.taken_for("2"):
+            pass
+
+    assert 0.2 <= waited_s < 2
+    assert time.monotonic() - began < waited_s + 0.2
+
+
+def test_a_number_whose_files_are_done_in_a_moment_has_all_processes(numbers: ProcessBulkhead) -> None:
+    with numbers.taken_for("1"):
+        pass
+    with numbers.taken_for("1"), numbers.taken_for("1"):
+        time.sleep(0.3)
+        with pytest.raises(ShareUsed), numbers.taken_for("1"):
+            pass
+    with numbers.taken_for("1"), pytest.raises(ShareUsed), numbers.taken_for("1"):
+        pass  # the ones before took long
+
+
+def test_a_number_that_is_alone_has_all_processes(tmp_path: Path) -> None:
+    bulkhead = ProcessBulkhead(tmp_path, processes=2)
+
+    with bulkhead.taken_for("1"), bulkhead.taken_for("1"):
+        pass
