@@ -251,7 +251,7 @@ def test_chatwoot_takes_no_old_message_for_a_new_one() -> None:
     assert shaped("meta", old) is not None
 
 
-@pytest.mark.parametrize("profile", ["chatwoot", "typebot"])
+@pytest.mark.parametrize("profile", ["chatwoot", "meta", "typebot"])
 @pytest.mark.parametrize(("phone", "user_id"), [(CONTACT, CONTACT), ("", "111@lid")])
 def test_who_has_a_phone_is_named_by_it_alone_where_a_lid_would_be_somebody_else(
     profile: str, phone: str, user_id: str

@@ -54,6 +54,7 @@ def _meta(change: dict[str, Any], _: str) -> dict[str, Any] | None:
     if _is_status_post(value):
         return None
     _without(value, "chat")
+    _name_by_phone(value)
     for message in _items(value, "messages") + _items(value, "message_echoes"):
         if message.get("message_type") == "message_edit":
             _make_edit(message)
@@ -213,7 +214,10 @@ def _typebot(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
 
 
 def _name_by_phone(value: dict[str, Any]) -> None:
-    """Name who has a phone by that alone: these receivers look for a `user_id` first, and a LID is not always there."""
+    """Name who has a phone by that alone: receivers look for a `user_id` first, and a LID is not always there.
+
+    To programs of Meta's form a LID is no user id.
+    """
     for contact in _items(value, "contacts"):
         if contact.get("wa_id") and str(contact.get("user_id", "")).endswith(f"@{LID}"):
             contact["user_id"] = contact["wa_id"]
