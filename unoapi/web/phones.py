@@ -237,32 +237,41 @@ def block_users(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG00
     if wrong:
         details = f"{len(wrong)} of the users are neither phone numbers nor user ids; nobody was changed."
         raise invalid_value(details)
-    uno, session = parts(), session_of(phone)
-    webhook_ids = [webhook.id for webhook in session.webhooks]
-    numbers = [Identity.of(name).user_id or read_address(name, own=phone) for name in names]
-    users: list[dict[str, Any]] = [
-        {"input": name, **_named(number)} for name, number in zip(names, numbers, strict=True)
-    ]
-    done = "added_users" if request.method == "POST" else "removed_users"
-    at_meta = forward(session, "block_users") if session.provider == "forwarder" else None
-    if at_meta is not None:
-        changed = _changed_at_meta(at_meta, done)
-        if changed is not None:
-            numbers = [number for name, number in zip(names, numbers, strict=True) if {name, number} & changed]
-        if not numbers or (changed is None and at_meta.status_code != OK):
-            return at_meta
+    numbers = {name: Identity.of(name).user_id or read_address(name, own=phone) for name in names}
+    is_blocked, session = request.method == "POST", session_of(phone)
+    done = "added_users" if is_blocked else "removed_users"
+    if session.provider == "forwarder":
+        answer = forward(session, "block_users")
+        changed = _changed_at_meta(answer, done, numbers)
+    else:
+        users: list[dict[str, Any]] = [{"input": name, **_named(numbers[name])} for name in names]
+        answer = jsonify(messaging_product="whatsapp", block_users={done: users})
+        changed = list(numbers.values())
+    if changed:
+        _block(session, changed, is_blocked=is_blocked)
+    return answer
+
+
+def _block(session: Session, numbers: list[str], *, is_blocked: bool) -> None:
+    """Block users, or unblock them: in WhatsApp where a phone does so, and for all webhooks."""
+    uno, phone = parts(), session.phone
     provider = uno.providers[session.provider]
     if isinstance(provider, ServesPhones):
         there = [number for number in numbers if is_individual(number) and not is_user_id(number)]
-        provider.block(phone, there, blocked=request.method == "POST")
-    if request.method == "POST":
-        uno.blacklist.block(phone, webhook_ids, numbers)
-    else:
-        uno.blacklist.unblock(phone, webhook_ids, numbers)
-    return at_meta or jsonify(messaging_product="whatsapp", block_users={done: users})
+        provider.block(phone, there, blocked=is_blocked)
+    change = uno.blacklist.block if is_blocked else uno.blacklist.unblock
+    change(phone, [webhook.id for webhook in session.webhooks], numbers)
 
 
-def _changed_at_meta(answer: Response, done: str) -> set[str] | None:
+def _changed_at_meta(answer: Response, done: str, numbers: dict[str, str]) -> list[str]:
+    """The numbers, which stand by the names that were asked with, that Meta blocked or unblocked."""
+    named = _named_at_meta(answer, done)
+    if named is None:
+        return list(numbers.values()) if answer.status_code == OK else []
+    return [number for name, number in numbers.items() if {name, number} & named]
+
+
+def _named_at_meta(answer: Response, done: str) -> set[str] | None:
     """The users whom Meta blocked or unblocked, by all of their names; none at all when its answer has no lists."""
     document = answer.get_json(silent=True)
     lists = document.get("block_users") if isinstance(document, dict) else None
