@@ -302,7 +302,7 @@ def new_message_envelopes(
 
     With `index` its file is told as those of received messages are.
     """
-    message = as_meant(read_document(job.body))
+    message = read_document(job.body)
     kind = SHOWN_AS.get(str(message.get("type")), str(message.get("type") or "text"))
     if not job.notify_on_failure or kind not in message or any(update.error for update in receipt.statuses):
         return []
@@ -312,6 +312,7 @@ def new_message_envelopes(
         return []  # its status is published all the same
     if not wanting:
         return []
+    message = as_meant(message)
     content = message[kind]
     if isinstance(content, dict):
         content = {name: value for name, value in content.items() if name not in PREPARED and value is not None}
