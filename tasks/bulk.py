@@ -92,7 +92,7 @@ def send(self: UnoTask, job: SendBulkMessage) -> None:
 @shared_task(name=RecordReaction.task, base=UnoTask, bind=True)
 def record(self: UnoTask, job: RecordReaction) -> None:
     """Save what Redis could not take when it happened."""
-    self.publish_patiently(bulk.record(job, campaigns=self.uno.campaigns))
+    self.publish_patiently(bulk.record(job, campaigns=self.uno.campaigns, sessions=self.uno.sessions))
 
 
 @shared_task(name=ReportCampaign.task, base=UnoTask, bind=True)

@@ -49,7 +49,8 @@ def fan_out(self: UnoTask, job: FanOut) -> None:
         statuses=uno.statuses,
         blacklist=uno.blacklist,
     )
-    noted = bulk.record_or_defer(job, campaigns=uno.campaigns, words=uno.settings.opt_out_words)
+    words = uno.settings.opt_out_words
+    noted = bulk.record_or_defer(job, campaigns=uno.campaigns, sessions=uno.sessions, words=words)
     if noted:
         uno.publisher.publish(noted)
     callbacks = uno.settings.status_failed_webhook_url is not None

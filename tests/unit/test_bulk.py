@@ -477,6 +477,18 @@ def test_a_repeated_request_begins_no_second_campaign(place: Place) -> None:
     assert len(place.phone.messages) == 1
 
 
+def test_a_contact_whom_meta_spares_holds_no_campaign(place: Place) -> None:
+    """131049 at Meta: the contact got enough advertising, of whomever. Every larger campaign has such contacts."""
+    place.api.register([HOOK], provider="forwarder")
+    hello = {"type": "template", "template": {"name": "hello", "language": {"code": "pt_BR"}}}
+    campaign = place.begin(rows=[{"to": one, **hello} for one in ["5511991000066", *numbers(12)]])
+
+    place.work(60)
+
+    assert place.shown(campaign)["status"] == "done"
+    assert len(place.phone.messages) == 12
+
+
 def test_an_image_is_fetched_once_for_a_campaign(place: Place) -> None:
     place.api.register([HOOK], provider="whatsmeow")
     link = "https://h/a.jpg"

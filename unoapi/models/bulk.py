@@ -59,6 +59,8 @@ OF_ERROR = {131026: NO_WHATSAPP, 2: NO_WHATSAPP, 131009: FAILED, 7: NO_NUMBER}
 """Of failed rows, by the code of the error: Meta's and the Node version's."""
 RESTRICTIONS = frozenset({131031, 131048, 131049, 131064, 368, 130429, 131056, 80007})
 """Codes with which WhatsApp limits the number, not one message: more of the same would make it worse."""
+OF_ONE_CONTACT_AT_META = frozenset({131049, 131056})
+"""Those with which Meta spares one contact: too much advertising of all senders, too many messages of this one."""
 
 
 def _hours(value: str) -> str:

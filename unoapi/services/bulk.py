@@ -17,6 +17,7 @@ from uuid import uuid4
 from unoapi.errors import MediaMissing, Postponed, RequestError, StoreUnavailable
 from unoapi.models.bulk import (
     BLACKLISTED,
+    OF_ONE_CONTACT_AT_META,
     OPEN,
     OPTED_OUT,
     QUEUED,
@@ -466,7 +467,7 @@ def _reaction(job: FanOut, **fields: Any) -> RecordReaction:
     return RecordReaction(id=reaction_id, phone=job.phone, message_id=job.message_id, **fields)
 
 
-def record(job: RecordReaction, *, campaigns: Campaigns) -> list[Envelope]:
+def record(job: RecordReaction, *, campaigns: Campaigns, sessions: SessionStore) -> list[Envelope]:
     """Save a reaction; what limits the number holds its campaign. What is to be published. Raises StoreUnavailable."""
     if not job.status:
         campaigns.opt_out(job.phone, [job.contact])
@@ -478,7 +479,7 @@ def record(job: RecordReaction, *, campaigns: Campaigns) -> list[Envelope]:
     campaigns.mark(job.phone, campaign_id, row, code, error=job.error)
     if job.status in CAMPAIGN_STATUSES:
         metrics().campaign_row(job.status)
-    if job.status != "failed" or job.error_code not in RESTRICTIONS:
+    if job.status != "failed" or not _limits_the_number(job, sessions):
         return []
     why = f"WhatsApp limits this number ({job.error}): wait before you resume"
     if campaigns.move(job.phone, campaign_id, "held", reason=why, of=("running",)) != "held":
@@ -487,12 +488,24 @@ def record(job: RecordReaction, *, campaigns: Campaigns) -> list[Envelope]:
     return [notice(campaign, "held", why=why)] if campaign and campaign.notify else []
 
 
-def record_or_defer(job: FanOut, *, campaigns: Campaigns, words: frozenset[str]) -> list[Envelope]:
+def _limits_the_number(job: RecordReaction, sessions: SessionStore) -> bool:
+    """Whether more of the same would make it worse: at Meta some codes are about one contact, on phones about all."""
+    if job.error_code not in OF_ONE_CONTACT_AT_META:
+        return job.error_code in RESTRICTIONS
+    try:
+        return sessions.find(job.phone).provider != "forwarder"
+    except Postponed:
+        return True
+
+
+def record_or_defer(
+    job: FanOut, *, campaigns: Campaigns, sessions: SessionStore, words: frozenset[str]
+) -> list[Envelope]:
     """Save what campaigns have to know of an event. With Redis away a job remembers it: that is to be published."""
     envelopes = []
     for reaction in reactions(job, words=words):
         try:
-            envelopes += record(reaction, campaigns=campaigns)
+            envelopes += record(reaction, campaigns=campaigns, sessions=sessions)
         except StoreUnavailable:
             envelopes.append(Envelope(reaction, delay_ms=AWAY_LOOK_MS))
     return envelopes
