@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from tests.support.fakes import PHONE
-from unoapi.models.message_log import STUCK, is_contact, state_of, stuck_by
+from unoapi.models.message_log import STUCK, OwnMessageQuery, is_contact, state_of, stuck_by
 from unoapi.models.trace import Step, read_entry
 
 if TYPE_CHECKING:
@@ -112,3 +113,14 @@ def test_a_message_that_goes_well_costs_no_entry_in_an_index(word: Step) -> None
 )
 def test_a_contact_is_asked_for_as_people_write_a_phone(asked: str, contact: str, meant: bool) -> None:
     assert is_contact(asked)(contact) is meant
+
+
+@pytest.mark.parametrize(
+    ("written", "hour"),
+    [
+        ("2026-01-31", 0), (" 2026-01-31 ", 0), ("2026-01-31 08:00", 8), ("2026-01-31T08:00", 8),
+        ("2026-01-31T08:00:00.000", 8), ("2026-01-31T05:00:00-03:00", 8),
+    ],
+)  # fmt: skip
+def test_a_search_takes_a_day_and_a_time_without_a_zone_as_those_of_utc(written: str, hour: int) -> None:
+    assert OwnMessageQuery.model_validate({"since": written}).since == datetime(2026, 1, 31, hour, tzinfo=UTC)

@@ -27,6 +27,8 @@ STUCK: tuple[State, ...] = ("waiting", "failed", "dead")
 MAX_LISTED = 200
 MIN_DIGITS = 4
 SPAN = re.compile(r"(\d{1,9})([smhd])")
+WITHOUT_ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d(?:\.\d{1,6})?)?)?", re.ASCII)
+"""A day, or a time that names no zone."""
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 WORDS = ("read", "played", "delivered", "sent")
 """WhatsApp's statuses, the furthest first."""
@@ -79,13 +81,14 @@ class FoundMessage:
 
 
 def _ago(value: Any) -> Any:
-    """A time span such as 1h is a moment so long ago; a time without a zone is UTC."""
+    """A time span such as 1h is a moment so long ago; a day, and a time without a zone, are those of UTC."""
     if value == "":
         return None
     if isinstance(value, str) and (span := SPAN.fullmatch(value)):
         return datetime.now(UTC) - min(timedelta(**{UNITS[span[2]]: int(span[1])}), timedelta(days=36_500))
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", value):
-        return f"{value}Z" if value.count(":") > 1 else f"{value}:00Z"
+    if isinstance(value, str) and (local := WITHOUT_ZONE.fullmatch(value.strip())):
+        day, time, seconds = local.groups()
+        return f"{day}T{time or '00:00'}{seconds or ':00'}Z"
     return value
 
 
