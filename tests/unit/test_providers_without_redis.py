@@ -333,13 +333,16 @@ def template_with(*components: dict[str, Any], code: str = "pt_BR") -> dict[str,
             {"type": "header", "parameters": [{"type": "image", "image": PICTURE}]}]}]})),
         ("template", {"name": "t", "language": {"code": "en"}}, {"name": "t", "language": {"code": "en"}}),
         ("image", {**PICTURE, **RECEIVED, "caption": "c"}, {**PICTURE, "caption": "c"}),
+        ("contacts", [{**CARD, "emails": ["a@a.test"], "urls": "https://a.test", "addresses": {"zip": 1}, "org": "Y"}],
+         [{**CARD, "emails": [{"email": "a@a.test"}], "urls": [{"url": "https://a.test"}], "addresses": [{"zip": "1"}],
+           "org": {"company": "Y"}}]),
         ("location", {"latitude": 1, "longitude": 2, "name": "n", "url": "https://a.test"},
          {"latitude": 1, "longitude": 2, "name": "n"}),
     ],
     ids=["buttons", "a link", "a place", "values", "a button", "a carousel", "no parts", "a received file",
-         "a received place"],
+         "a card", "a received place"],
 )  # fmt: skip
-def test_what_can_only_be_one_thing_is_named_for_meta(kind: str, part: dict[str, Any], sent: dict[str, Any]) -> None:
+def test_what_can_only_be_one_thing_is_named_for_meta(kind: str, part: Any, sent: Any) -> None:
     meta = Meta()
 
     send(provider_of_meta(meta, MemoryIds()), {**TO, "type": kind, kind: part})

@@ -43,6 +43,8 @@ ACTIONS = {
 """The only name that the action of a menu of this kind has."""
 VALUES = ("text", "currency", "date_time", "image", "video", "document", "location", "payload", "coupon_code", "action")
 """What a parameter of a template is called by its `type`."""
+ENTRIES = {"emails": "email", "urls": "url", "addresses": "street"}
+"""The lists of a contact card, and what a plain text in them is, on phones too."""
 LANGUAGE = re.compile(r"([A-Za-z]{2,3})[-_]([A-Za-z]{2})", re.ASCII)
 PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id", "phone_number"})
 """Where a callback names a person's phone."""
@@ -79,6 +81,8 @@ def with_usual_names(message: dict[str, Any]) -> dict[str, Any]:
             return {**message, "interactive": _named_menu(menu)}
         case {"type": "template", "template": dict() as template}:
             return {**message, "template": _named_template(template)}
+        case {"type": "contacts", "contacts": list() as cards}:
+            return {**message, "contacts": [_named_card(card) for card in cards]}
         case {"type": "location", "location": dict() as place}:  # as a received one, which has an address on a map
             return {**message, "location": _without(place, "url", "live")}
     return message
@@ -86,6 +90,17 @@ def with_usual_names(message: dict[str, Any]) -> dict[str, Any]:
 
 def _without(part: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: held for name, held in part.items() if name not in names}
+
+
+def _named_card(card: dict[str, Any]) -> dict[str, Any]:
+    named, company = dict(card), card.get("org")
+    for name, main in ENTRIES.items():
+        if held := card.get(name):
+            listed = held if isinstance(held, list) else [held]
+            named[name] = [entry if isinstance(entry, dict) else {main: entry} for entry in listed if entry]
+    if company and not isinstance(company, dict):
+        named["org"] = {"company": company}
+    return named
 
 
 def _named_menu(menu: dict[str, Any]) -> dict[str, Any]:
