@@ -297,19 +297,23 @@ def test_every_route_of_any_session_refuses_who_has_none(app: Flask, token: str 
 
 @pytest.mark.parametrize("token", [f"token-of-{OURS}", f"token-of-{THEIRS}", OPERATOR])
 def test_every_route_of_any_session_opens_to_all_of_them(app: Flask, token: str) -> None:
-    for rule in rules(app):
-        if access(app, rule) == "any session":
-            # What is no Socket.IO gets no further than its server; the operator has to name the number of an upload.
-            unnamed = rule.rule.endswith("/uploads") and token == OPERATOR
-            good = 400 if rule.rule == SOCKET or unnamed else 200
-            assert set(status_of(app, rule, token).values()) == {good}, rule.rule
+    shared = [rule for rule in rules(app) if access(app, rule) == "any session"]
+
+    assert shared
+    for rule in shared:
+        # What is no Socket.IO gets no further than its server; the operator has to name the number of an upload.
+        unnamed = rule.rule.endswith("/uploads") and token == OPERATOR
+        good = 400 if rule.rule == SOCKET or unnamed else 200
+        assert set(status_of(app, rule, token).values()) == {good}, rule.rule
 
 
 def test_every_route_of_the_operator_refuses_everybody_else(app: Flask) -> None:
-    for rule in rules(app):
-        if access(app, rule) == "operator":
-            for token in (None, "wrong", f"token-of-{OURS}"):
-                assert set(status_of(app, rule, token).values()) == {401}, rule.rule
+    operators = [rule for rule in rules(app) if access(app, rule) == "operator"]
+
+    assert operators
+    for rule in operators:
+        for token in (None, "wrong", f"token-of-{OURS}"):
+            assert set(status_of(app, rule, token).values()) == {401}, rule.rule
 
 
 # --- settings ---
