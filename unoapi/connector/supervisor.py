@@ -364,8 +364,7 @@ class Supervisor:
             process.popen = self._launch(process.phone, process.method, process.pair_phone)
         except (OSError, ValueError) as error:  # no memory, no process, no file left: the others go on
             self._leases.release(process.phone)
-            process.start_at = now + PAUSES_S[min(process.failures, len(PAUSES_S) - 1)]
-            process.failures += 1
+            process.start_at = now + _pause_after_failure(process)
             hint = "give the connector more memory or processes, or spread the sessions over several (server)"
             log.error("session_not_started", phone=process.phone, error=describe(error), hint=hint)
             return
@@ -400,8 +399,7 @@ class Supervisor:
             process.refused_at.append(time.monotonic())
         if lived_s >= STEADY_S:
             process.failures = 0
-        pause_s = PAUSES_S[min(process.failures, len(PAUSES_S) - 1)]
-        process.failures += 1
+        pause_s = _pause_after_failure(process)
         process.start_at = time.monotonic() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 (spreads load)
         log.warning(
             "session_process_ended", phone=process.phone, code=code, lived_s=round(lived_s, 1), restart_in_s=pause_s
@@ -465,3 +463,10 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 popen.kill()
             self._leases.release(phone)
+
+
+def _pause_after_failure(process: SessionProcess) -> float:
+    """Seconds until a session that failed is started again: longer after each failure."""
+    pause_s = PAUSES_S[min(process.failures, len(PAUSES_S) - 1)]
+    process.failures += 1
+    return pause_s
