@@ -611,3 +611,30 @@ def test_mentions_below_a_sound_ring_in_the_words_that_follow_it(tmp_path: Path)
         "text": f"oi @{CONTACT}",
         "contextInfo": {"mentionedJID": [f"{CONTACT}@s.whatsapp.net"], "nonJIDMentions": 1},
     }
+
+
+def test_the_words_below_a_sound_are_deleted_with_it_and_told_once(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+    pocket.send("wamid.A", type="audio", audio={"id": "1", "caption": "words"})
+    sound, words = (line["id"] for line in pocket.sent())
+
+    pocket.mark(status="deleted", message_id="wamid.A")
+
+    gone = [line["message"]["protocolMessage"]["key"]["ID"] for line in pocket.sent()[2:]]
+    assert gone == [sound, words]
+    assert [status["status"] for status in pocket.statuses("wamid.A")] == ["sent", "deleted"]
+
+
+def test_the_words_below_a_sound_that_was_refused_do_not_leave(tmp_path: Path) -> None:
+    pocket = Pocket(tmp_path)
+
+    def refused(_: Any) -> Any:
+        raise SendRefused("phones do not play this", code=131053)
+
+    pocket.handler._fetch_file = refused
+
+    pocket.send("wamid.A", type="audio", audio={"id": "1", "caption": "words"})
+    pocket.send("wamid.B", type="text", text={"body": "x"})
+
+    assert [line["message"] for line in pocket.sent()] == [{"conversation": "x"}]
+    assert [status["status"] for status in pocket.statuses("wamid.A")] == ["failed"]

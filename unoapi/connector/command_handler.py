@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from unoapi.broker.connector_commands import parse_command
-from unoapi.connector.convert.outbound import UNSUPPORTED, media_of, message_of, shown_as
+from unoapi.connector.convert.outbound import INVALID, UNSUPPORTED, media_of, message_of, shown_as
 from unoapi.connector.media import picture_of
 from unoapi.connector.outbox import RESTRICTED_UNTIL
 from unoapi.connector.waiting_sends import WaitingSends
@@ -264,6 +264,8 @@ class CommandHandler:
 
     def _prepare(self, send: Send, to: str) -> dict[str, Any]:
         """WhatsApp's message; a file is fetched and uploaded. Empty for a reaction in a channel: it is no message."""
+        if send.about and self._outbox.state_of(send.about) == "failed":
+            raise SendRefused("what these words belong to was not sent", code=INVALID)
         if isinstance(send.content, Reaction) and is_channel(to):
             self._number_in_channel(send.content)
             return {}

@@ -77,6 +77,8 @@ VOICE = {"audio/ogg": OPUS}
 """WhatsApp plays a voice note only with its codec."""
 PIN_DAYS, USUAL_PIN_DAYS, DAY_S = (1, 7, 30), 7, 86_400
 COLOR = re.compile(r"#?[0-9A-Fa-f]{6}")
+WORDS_OF = "caption"
+"""Of what the id of the words is made that follow a file without a caption of its own."""
 EVERYBODY = re.compile(r"(?<!\s)\s*+@(?:todos|all)\b", re.IGNORECASE)
 """Mentions all members of a group, as clients of the Node version write it."""
 
@@ -132,7 +134,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
             mention_all=send.mention_all,
         )
         send = send.model_copy(update={"mentions": (), "mention_all": False})  # they ring where they are read
-        own_id = computed_id("caption", session.phone, message_id)
+        own_id = computed_id(WORDS_OF, session.phone, message_id)
         following.append(_command("send", words.model_dump(mode="json"), own_id, session, until_ms, to=to))
     return [_command("send", send.model_dump(mode="json"), message_id, session, until_ms, to=to), *following]
 
@@ -180,6 +182,11 @@ def marks_for(mark: Command, *, session: Session, keys: Keys, until_ms: int) -> 
         commands.append(
             _command("send", data, computed_id("deleted", session.phone, about), session, until_ms, to=key.chat)
         )
+        if (words := keys(computed_id(WORDS_OF, session.phone, about))) is not None:
+            gone = content.Revoke(target_id=words.id, target_from_me=True)
+            data = Send(content=gone, silent=True).model_dump(mode="json")
+            own_id = computed_id("deleted", session.phone, words.id)
+            commands.append(_command("send", data, own_id, session, until_ms, to=key.chat))
     names_nobody = is_group(key.chat) and not key.participant  # a vote or a reaction: what it is about has its own mark
     if mark.status == "read" and not (key.from_me or names_nobody):
         data = Read(ids=(key.id,), chat=key.chat, sender=key.participant or key.chat).model_dump(mode="json")

@@ -247,8 +247,8 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
 
 
 def _key_of(result: SendResult) -> MessageKey | None:
-    """The key of a message that left and that its client knows."""
-    if not result.wa_id or result.silent or result.deleted:
+    """The key of a message that left: one that its client knows, or the words of one, which are deleted with it."""
+    if not result.wa_id or result.deleted or (result.silent and not result.about):
         return None
     return MessageKey(result.edited or result.wa_id, result.chat or result.to, from_me=True)
 
