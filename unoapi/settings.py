@@ -74,9 +74,13 @@ MIN_EVENTS_BYTES = 10_000_000
 ADDRESSES_WITH_SECRETS = frozenset({"status_failed_webhook_url", "webhook_session"})
 """Addresses that hold a secret of somebody else, though they are no secrets by their type."""
 MAX_SECRET_FILE_BYTES = 65_536
-SIGNS = frozenset(
-    {"unoapi_webhook_secret", "unoapi_webhook_secret_previous", "unoapi_link_secret", "unoapi_link_secret_previous"}
-)
+TO_THE_LETTER = frozenset(
+    {
+        "unoapi_queue_name",  # the Procfile, too, writes it to commands
+        "unoapi_webhook_secret", "unoapi_webhook_secret_previous", "unoapi_link_secret", "unoapi_link_secret_previous",
+    }
+)  # fmt: skip
+"""What others read as it is written: secrets that sign, and the prefix of queues."""
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 
@@ -652,12 +656,12 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _as_it_was_copied(cls, value: object, info: ValidationInfo) -> object:
-        """Without spaces and line ends around it. A secret that signs stays to the letter, as others have it.
+        """Without spaces and line ends around it. What others read, too, stays to the letter.
 
         So do the quotes around any other secret, and no other value has any: see `quoted_secrets`.
         """
         name = str(info.field_name)
-        if not isinstance(value, str) or name in SIGNS:
+        if not isinstance(value, str) or name in TO_THE_LETTER:
             return value
         plain = value.strip(" \t\r\n")
         return plain[1:-1] if _is_quoted(plain) and not _is_compared(name) else plain

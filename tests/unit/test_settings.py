@@ -200,7 +200,7 @@ def test_what_was_copied_with_a_secret_is_no_part_of_it(monkeypatch: pytest.Monk
     [
         ("IGNORE_GROUP_MESSAGES", "false ", False), ("AUTO_CONNECT", "\tno\r", False), ("LOG_LEVEL", "WARN ", "warn"),
         ("CONNECTION_TYPE", "pairing_code ", "pairing_code"), ("WEBHOOK_HEADER", " api_token", "api_token"),
-        ("UNOAPI_QUEUE_NAME", "acme\r\n", "acme"), ("WEBHOOK_FORWARD_VERSION", "v22.0 ", "v22.0"),
+        ("UNOAPI_SERVER_NAME", "acme\r\n", "acme"), ("WEBHOOK_FORWARD_VERSION", "v22.0 ", "v22.0"),
         ("HISTORY_MAX_AGE_DAYS", "7 ", 7),
         # Lists in Compose files (- NAME="value") and docker run --env-file keep the quotes.
         ("IGNORE_GROUP_MESSAGES", '"false"', False), ("HISTORY_MAX_AGE_DAYS", "'7' ", 7),
@@ -219,6 +219,13 @@ def test_a_secret_that_signs_is_taken_to_the_letter(monkeypatch: pytest.MonkeyPa
 
     assert settings.unoapi_webhook_secret.get_secret_value() == f" {SECRET} "
     assert settings.unoapi_link_secret.get_secret_value() == f"{SECRET} "
+
+
+def test_the_prefix_of_queues_is_refused_with_a_space_because_commands_hold_it_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ConfigurationError, match="UNOAPI_QUEUE_NAME"):
+        load(monkeypatch, UNOAPI_QUEUE_NAME="acme ")
 
 
 def test_quotes_around_a_secret_are_a_part_of_it_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
