@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.fakes import CONTACT, GROUP, PHONE, MemorySessions, make_fan_
 from unoapi.models.cloud_api.callbacks import Change, read_callback
 from unoapi.models.cloud_api.events import Event, split
 from unoapi.models.contacts import _key_of_short, contact_key
-from unoapi.models.identity import Identity, is_same_phone
+from unoapi.models.identity import Identity, People, is_same_phone
 from unoapi.models.phones import MAX_WRITTEN_CHARS
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.sending import event_envelopes, failed_envelope
@@ -545,3 +546,40 @@ def test_memories_know_a_mobile_of_mexico_or_argentina_in_both_forms(wa_id: str,
 
     assert event.content.facts(PHONE).keys == (wa_id, ANA, public)
     assert Identity.of(public).names == (public, wa_id)
+
+
+WRITTEN = st.sampled_from(
+    ["", "5511988887777", "551188887777", "+55 11 98888-7777", "5511988887777@s.whatsapp.net", "5215512345678",
+     "525512345678", "7777", "abc7777", "BR.1", "111@lid"]
+)  # fmt: skip
+PERSONS = st.builds(Identity, phone=WRITTEN, user_id=WRITTEN, parent_user_id=WRITTEN)
+
+
+@given(persons=st.lists(PERSONS, max_size=6), wanted=st.lists(PERSONS, min_size=1, max_size=3))
+def test_people_are_found_as_they_compare(persons: list[Identity], wanted: list[Identity]) -> None:
+    people = People(persons)
+    grades = [wanted[0].likeness(one) for one in persons]
+    best = max(grades, default=0)
+
+    assert people.most_alike(wanted[0]) == (grades.index(best) if best else None)
+    assert people.alike(wanted) == [n for n, one in enumerate(persons) if any(one.likeness(other) for other in wanted)]
+
+
+@pytest.mark.parametrize("items", ["messages", "groups"])
+def test_a_thousand_contacts_beside_a_thousand_items_take_a_moment(items: str) -> None:
+    """Each was compared with each: one request held the API for seconds, and one about groups for minutes."""
+    contacts: list[dict[str, Any]] = [
+        {"wa_id": f"55119{number:08}", "profile": {"name": "x"}} for number in range(1000)
+    ]
+    listed: list[dict[str, Any]]
+    if items == "messages":
+        listed = [{"id": f"{number}", "from": f"55119{number:08}"} for number in range(1000)]
+    else:
+        listed = [{"group_id": "g", "added_participants": contacts[:1] * 20_000}, {"group_id": "h"}]
+    change = Change({"contacts": contacts, items: listed}, field=items if items == "groups" else "messages")
+
+    began = time.process_time()
+    events = split(PHONE, [change])
+
+    assert time.process_time() - began < 1.5
+    assert len(events) == len(listed)

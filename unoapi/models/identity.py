@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unoapi.models.phones import LID, LIDS, PERSONS, digits_of, user_of, with_ninth_digit
 from unoapi.models.text import is_visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}", re.ASCII)
 """A business-scoped user id of Meta's; with `ENT.` one that several accounts of a business share."""
@@ -193,6 +197,40 @@ class Identity(NamedTuple):
 
 
 _NOBODY = Identity()
+
+
+class People:
+    """Persons in their order, found by what `Identity.likeness` compares; with many that takes no longer."""
+
+    def __init__(self, persons: Iterable[Identity]) -> None:
+        self._positions: dict[tuple[str, ...], list[int]] = {}
+        for position, person in enumerate(persons):
+            for name in chain(*_compared(person)):
+                self._positions.setdefault(name, []).append(position)
+
+    def most_alike(self, person: Identity) -> int | None:
+        """The position of the first of those that are most surely the same; none when nobody is."""
+        for names in _compared(person):
+            found = [self._positions[name][0] for name in names if name in self._positions]
+            if found:
+                return min(found)
+        return None
+
+    def alike(self, persons: Iterable[Identity]) -> list[int]:
+        """The positions of all that are the same as one of these, in their order."""
+        names = {name for person in persons for name in chain(*_compared(person))}
+        return sorted({position for name in names for position in self._positions.get(name, ())})
+
+
+def _compared(person: Identity) -> Iterator[tuple[tuple[str, ...], ...]]:
+    """What of a person is compared, the surest first."""
+    if person.user_id:
+        yield (("user", person.user_id),)
+    if person.parent_user_id:
+        yield (("parent", person.parent_user_id),)
+    if person.phone:
+        plain = _plain(person.phone)
+        yield (("phone", person.phone), *([("plain", person.phone[-4:], plain)] if plain else ()))
 
 
 def is_user_id(text: str) -> bool:

@@ -6,12 +6,11 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import RequestError
 from unoapi.models.cloud_api.event_content import ECHOES, GROUPS, ITEMS, OTHER_ITEMS, EventContent
-from unoapi.models.identity import ADDRESS_FIELDS, RECIPIENT_FIELDS, Identity, is_same_phone
+from unoapi.models.identity import ADDRESS_FIELDS, RECIPIENT_FIELDS, Identity, People, is_same_phone
 from unoapi.models.jobs import computed_id
 
 if TYPE_CHECKING:
@@ -187,9 +186,10 @@ def split(phone: str, changes: Iterable[Change], *, most_bytes: int = MOST_BYTES
             rest = {key: part for key, part in rest.items() if key in BESIDE_ITEMS}
             if problems:  # of the account, and of none of the items
                 add({**{key: part for key, part in rest.items() if key != "contacts"}, **problems}, change)
+        contacts = _Contacts(value)
         for key in lists:
             for item in value[key]:
-                add({**rest, **_own_part(key, item, rest, change, phone=phone, alone=alone)}, change)
+                add({**rest, **_own_part(key, item, rest, contacts, phone=phone, alone=alone)}, change)
     return events
 
 
@@ -197,42 +197,51 @@ def _is_list_of_objects(part: Any) -> bool:
     return isinstance(part, list) and bool(part) and all(isinstance(item, dict) for item in part)
 
 
-def _contacts_of(counterparty: Identity, contacts: list[dict[str, Any]], *, alone: bool) -> list[dict[str, Any]]:
-    """The one contact that an item is about. Another one's only where it cannot be a mistake: clients believe it."""
-    person = counterparty.person
-    graded = [(person.likeness(Identity.of_contact(candidate)), candidate) for candidate in contacts]
-    grade, given = max(graded, key=itemgetter(0), default=(0, None))
-    if not grade:
-        only = contacts[0] if alone and len(contacts) == 1 else None
-        given = only if only is not None and person.may_be(Identity.of_contact(only)) else None
-    return [counterparty.as_contact(given=given)]
+class _Contacts:
+    """The contacts of a change, found by any of their names: a thousand of them beside a thousand items."""
+
+    def __init__(self, value: dict[str, Any]) -> None:
+        given = value.get("contacts")
+        self._given = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+
+    def __bool__(self) -> bool:
+        return bool(self._given)
+
+    @cached_property
+    def _people(self) -> People:
+        return People(map(Identity.of_contact, self._given))
+
+    def of(self, counterparty: Identity, *, alone: bool) -> list[dict[str, Any]]:
+        """The contact that an item is about. Another one's only where it cannot be a mistake: clients believe it."""
+        person = counterparty.person
+        if len(self._given) == 1:  # as nearly always
+            told = Identity.of_contact(self._given[0])
+            position = 0 if person.likeness(told) or (alone and person.may_be(told)) else None
+        else:
+            position = self._people.most_alike(person)
+        return [counterparty.as_contact(given=None if position is None else self._given[position])]
+
+    def members_of(self, group: dict[str, Any], *, alone: bool) -> dict[str, Any]:
+        """The contacts beside a change of a group: those that it names, when others stand there, too."""
+        if alone or not self:
+            return {}
+        lists = [part for part in group.values() if isinstance(part, list)]
+        named = (Identity.of_contact(member) for members in lists for member in members if isinstance(member, dict))
+        return {"contacts": [self._given[position] for position in self._people.alike(named)]}
 
 
 def _own_part(  # noqa: PLR0913 (what stands around it)
-    key: str, item: dict[str, Any], beside: dict[str, Any], change: Change, *, phone: str, alone: bool
+    key: str, item: dict[str, Any], beside: dict[str, Any], contacts: _Contacts, *, phone: str, alone: bool
 ) -> dict[str, Any]:
     """An item of a list, and the contacts that it is about."""
     if key == GROUPS:
-        return {**_members_of(item, beside, alone=alone), key: [item]}
+        return {**contacts.members_of(item, alone=alone), key: [item]}
     if key not in ITEMS and "contacts" not in beside:
         return {key: [item]}
     counterparty = Identity.of_counterparty(item, phone=phone, echo=key == ECHOES)
-    given = change.value.get("contacts") or []
-    if not counterparty and not given and is_same_phone(str(item.get("from") or ""), phone):
+    if not counterparty and not contacts and is_same_phone(str(item.get("from") or ""), phone):
         counterparty = Identity(phone)  # the number wrote, and nothing says to whom
-    contacts = _contacts_of(counterparty, given, alone=alone)
-    return {"contacts": contacts, key: [_with_texts(item) if key in ITEMS else item]}
-
-
-def _members_of(group: dict[str, Any], beside: dict[str, Any], *, alone: bool) -> dict[str, Any]:
-    """The contacts beside a change of a group: those that it names, when others stand there, too."""
-    contacts = beside.get("contacts")
-    if alone or not isinstance(contacts, list):
-        return {}
-    lists = [part for part in group.values() if isinstance(part, list)]
-    named = [Identity.of_contact(member) for members in lists for member in members if isinstance(member, dict)]
-    known = [(Identity.of_contact(contact), contact) for contact in contacts if isinstance(contact, dict)]
-    return {"contacts": [contact for one, contact in known if any(one.likeness(member) for member in named)]}
+    return {"contacts": contacts.of(counterparty, alone=alone), key: [_with_texts(item) if key in ITEMS else item]}
 
 
 def _with_texts(item: dict[str, Any]) -> dict[str, Any]:
