@@ -296,6 +296,9 @@ def test_meta_sees_exactly_the_template_that_the_client_sent(
 EMPTY_TEMPLATES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "components": ({"components": None, "namespace": ""}, {}),
     "a form's components": ({"components": {}}, {}),
+    "a condition of JavaScript": ({"components": False}, {}),
+    "a length in the place of values": ({"components": [{"type": "body", "parameters": 0}]},
+                                        {"components": [{"type": "body"}]}),
     "no components": ({"components": []}, {"components": []}),
     "within a component": (
         {"components": [{"type": "body", "sub_type": None, "index": "", "cards": None, "parameters": [

@@ -91,6 +91,8 @@ def _unfolded(part: Any) -> Any:
 
 
 def _read(written: Any, name: str) -> Any:
+    if name in LISTS and written in (False, 0):
+        return None  # what JavaScript makes of a condition before a list
     if name in LISTS and isinstance(written, dict) and written and all(key.isdecimal() for key in written):
         return list(written.values())  # PHP's list from which something was taken
     if not (isinstance(written, str) and written.lstrip().startswith(("{", "["))):
