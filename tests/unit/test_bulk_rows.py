@@ -213,6 +213,7 @@ def test_lines_are_whole_however_they_are_read() -> None:
         ("5511988880001,00", "5511988880001"),
         ("(0xx11) 98888-0001", "5511988880001"),
         ("Ana 11988880001", "5511988880001"),
+        ("Cel11988880001", "5511988880001"),
     ],
 )
 def test_a_number_as_a_table_has_it_is_the_same_beside_its_country(written: str, number: str, country: str) -> None:

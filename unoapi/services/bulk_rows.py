@@ -43,8 +43,8 @@ MAX_ROW_BYTES = 32 * 1024
 """Of a row's message, as JSON."""
 TOO_LARGE = f"its message has more than {MAX_ROW_BYTES} bytes of JSON"
 LETTER_IN_NUMBER = re.compile(r"\d[^\W\d_xX]|[^\W\d_xX]\d")
-"""A letter that touches a digit stands in its place, as in 1198888000O: without it the number is somebody else's. An x
-of 0xx stands for any carrier."""
+"""A letter behind a digit, or between two, stands for one, as in 1198888000O: without it the number is somebody else's.
+An x of 0xx stands for any carrier."""
 COLUMN_MARK = re.compile(r"#|\{\{([^{}]{1,80})\}\}")
 
 Values = dict[str, str]
@@ -146,7 +146,8 @@ def number_of(written: str, country: str = "", *, own: str) -> str:
     code = "".join(char for char in country if char.isdigit())
     national = f"{code or country_code_of(own)}{digits.lstrip('0')}"
     known = ""
-    if not text.startswith(("+", "00")) and not LETTER_IN_NUMBER.search(text):
+    begins = next((place for place, char in enumerate(text) if char.isdigit()), 0)
+    if not text.startswith(("+", "00")) and not LETTER_IN_NUMBER.search(text, begins):
         is_whole = digits.startswith(code or country_code_of(own)) and is_possible(digits)
         known = digits if is_whole else ""  # the library takes its time
         if not is_whole and (code not in ("", country_code_of(own)) or is_valid(national)):
