@@ -76,11 +76,11 @@ ADDRESSES_WITH_SECRETS = frozenset({"status_failed_webhook_url", "webhook_sessio
 MAX_SECRET_FILE_BYTES = 65_536
 TO_THE_LETTER = frozenset(
     {
-        "unoapi_queue_name",  # the Procfile, too, writes it to commands
+        "unoapi_queue_name", "unoapi_worker_threads", "unoapi_media_processes",  # the Procfile writes them to commands
         "unoapi_webhook_secret", "unoapi_webhook_secret_previous", "unoapi_link_secret", "unoapi_link_secret_previous",
     }
 )  # fmt: skip
-"""What others read as it is written: secrets that sign, and the prefix of queues."""
+"""What others read as it is written: secrets that sign, and what commands of the Procfile hold."""
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 

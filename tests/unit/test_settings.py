@@ -221,11 +221,15 @@ def test_a_secret_that_signs_is_taken_to_the_letter(monkeypatch: pytest.MonkeyPa
     assert settings.unoapi_link_secret.get_secret_value() == f"{SECRET} "
 
 
-def test_the_prefix_of_queues_is_refused_with_a_space_because_commands_hold_it_as_it_is(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("UNOAPI_QUEUE_NAME", "acme "), ("UNOAPI_WORKER_THREADS", '"50"'), ("UNOAPI_MEDIA_PROCESSES", "'2'")],
+)
+def test_what_commands_hold_as_it_is_written_is_not_mended_for_the_api_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match="UNOAPI_QUEUE_NAME"):
-        load(monkeypatch, UNOAPI_QUEUE_NAME="acme ")
+    with pytest.raises(ConfigurationError, match=name):
+        load(monkeypatch, **{name: value})
 
 
 def test_quotes_around_a_secret_are_a_part_of_it_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
