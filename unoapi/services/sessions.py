@@ -30,6 +30,7 @@ from unoapi.models.provenance import NO_ADDRESSES, OLDER_NAMES
 from unoapi.models.session import (
     FORWARD,
     MAX_TIMEOUT_MS,
+    MAX_WEBHOOKS,
     Session,
     Webhook,
     with_own_ids,
@@ -236,7 +237,7 @@ def _objects(wanted: dict[str, Any], stored: dict[str, Any]) -> Iterator[tuple[s
             yield f"{name}.", part, known, stored.get(name) or {}
     by_id = {_id(webhook): webhook for webhook in stored.get("webhooks") or [] if _has_an_id(webhook)}
     webhooks = wanted.get("webhooks")
-    for webhook in webhooks if isinstance(webhooks, list) else []:
+    for webhook in webhooks[:MAX_WEBHOOKS] if isinstance(webhooks, list) else []:  # more are refused
         if _has_an_id(webhook):
             yield f"webhooks[{_printable(_id(webhook))}].", webhook, WEBHOOK_NAMES, by_id.get(_id(webhook), {})
 
