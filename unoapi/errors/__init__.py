@@ -25,6 +25,7 @@ UnoError
 │   └── Postponed             not a failure: come back later, no retry is used up
 │       ├── SendPostponed     WhatsApp takes no message now, and it is certain that nothing left
 │       ├── Held              a delivery that waits in the holding queue of its endpoint
+│       ├── ShareUsed         as many threads as may are at work for an endpoint, a host or a number
 │       ├── Unclaimed         Redis could not note who sends a message: its job is marked first
 │       ├── SessionUnknown    the session's configuration cannot be read now, or is gone from Redis
 │       ├── NoConnector       no connector owns the phone
@@ -238,6 +239,8 @@ class Postponed(TransientError):
 
 class ShareUsed(Postponed):
     """Who it is for uses as many threads as it may. `briefly`: nobody else has work, and it may answer any moment."""
+
+    reason = "share_used"
 
     def __init__(self, message: str, *, after_ms: int, briefly: bool) -> None:
         super().__init__(message, after_ms=after_ms, jitter=False)
