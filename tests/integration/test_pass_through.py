@@ -851,12 +851,27 @@ def test_nobody_hears_which_numbers_are_here(api: Api, graph: Graph, node: str) 
     [
         "me", "me/accounts", "search", f"{FLOW}/access_tokens", f"{NUMBER}/access_token",
         f"{NUMBER}/message_templates?fields=name,owner{{access_token}}",
+        f"{NUMBER}/message_templates?fields=name&fields=owner{{access_token}}",
+        f'{NUMBER}/message_templates?fields=["name","access\\u005ftoken"]',
     ],
 )  # fmt: skip
 def test_what_hands_out_more_than_a_thing_is_not_passed_on(api: Api, graph: Graph, path: str) -> None:
     answer = ask(api, "GET", path)
 
     assert answer.status_code in (401, 404) or (path == "me" and answer.json().keys() == {"id", "name"})  # our own
+    assert graph.sent == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"json": {"name": "x", "fields": "id,access_token"}}, {"json": {"fields": ["access_token"]}},
+        {"data": {"name": "x", "fields": "id,owner{access_token}"}},
+    ],
+)  # fmt: skip
+def test_no_change_answers_with_a_secret(api: Api, graph: Graph, options: dict[str, Any]) -> None:
+    """Graph answers a change with the fields that its body names."""
+    assert ask(api, "POST", f"{NUMBER}/assigned_users", **options).status_code == 404
     assert graph.sent == []
 
 

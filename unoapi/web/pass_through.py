@@ -43,6 +43,8 @@ MIN_ID_CHARS = 15
 """As many as most ids of Meta's have, and no phone."""
 SECRETS = "access_token"
 """Part of the names of what hands out tokens of Meta's: edges, and fields."""
+ESCAPE = "\\u"
+"""By which a name may stand in a list of fields that is JSON as it does not read."""
 MAX_QUERY = 50
 MAX_UPLOAD_BYTES = 16 * 1024 * 1024
 """Of a template's example, or a picture, which is passed on to Meta as a whole."""
@@ -249,12 +251,20 @@ def _pass(session: Session, asked: GraphRequest) -> Response:
 
 
 def _query() -> tuple[tuple[str, str], ...]:
-    if any(SECRETS in value for value in request.args.values()):  # a field of a node, however deep it is asked for
+    given = list(request.args.items(multi=True))
+    if any(SECRETS in value for _, value in given):
         raise NotFound
+    _ensure_no_secrets(given)
     if any(method.upper() != request.method for method in request.args.getlist(METHOD)):
         details = f"{METHOD}: send the request with this method itself. Graph would take the argument for it."
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
-    return tuple((name, value) for name, value in request.args.items(multi=True) if name not in NEVER_SENT)[:MAX_QUERY]
+    return tuple((name, value) for name, value in given if name not in NEVER_SENT)[:MAX_QUERY]
+
+
+def _ensure_no_secrets(given: Iterable[tuple[str, Any]]) -> None:
+    """Refuse to ask for a secret field of a node, however deep and however it is written; of a change, too."""
+    if any(SECRETS in f"{value}" or ESCAPE in f"{value}" for name, value in given if name == "fields"):
+        raise NotFound
 
 
 def _body() -> tuple[bytes | None, str]:
@@ -268,9 +278,12 @@ def _body() -> tuple[bytes | None, str]:
         except ValueError:
             details = f"The form has more than {MAX_FIELDS} fields."
             raise RequestError("Invalid parameter", code=100, status=400, details=details) from None
+        _ensure_no_secrets(fields)
         return urlencode([field for field in fields if field[0] not in OURS]).encode(), FORM
     if mimetype in (JSON, FORM, ""):
         document = json_of(raw, name="The body")
+        if isinstance(document, dict):
+            _ensure_no_secrets(document.items())
         if isinstance(document, dict) and OURS & document.keys():
             raw = json.dumps({name: value for name, value in document.items() if name not in OURS}).encode()
         return raw, JSON
