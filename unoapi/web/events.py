@@ -28,6 +28,7 @@ from unoapi.web.auth import (
     public,
     refuse_guess,
     same,
+    token_opens,
     unknown_id,
 )
 from unoapi.web.errors import forbidden
@@ -112,7 +113,8 @@ def receive_any() -> ResponseReturnValue:
         _ensure_usual_size()
     changes, odd = _callback(from_whatsapp=signed or g.operator, signed=by_app)
     if not by_app and not is_operator(given_token()):
-        _ensure_few_named(changes)
+        opened = [] if signed else token_opens(given_token())[1]
+        _ensure_few_named(changes, beside=len(opened))
     accepted, numbers = _Accepted(), _Numbers()
     kept = [callbacks.job_for_odd(part, phone=callbacks.NOBODY) for part in odd]
     problems: list[RequestError] = []
@@ -231,12 +233,16 @@ def _ensure_usual_size() -> None:
         raise RequestEntityTooLarge
 
 
-def _ensure_few_named(changes: Iterable[Change]) -> None:
-    """Refuse what names more numbers than such a caller can speak for, before one of them is looked for."""
-    if len({callbacks.named_in(change) for change in changes}) > MOST_NAMED:
+def _ensure_few_named(changes: Iterable[Change], *, beside: int = 0) -> None:
+    """Refuse what names more numbers than such a caller can speak for, before one of them is looked for.
+
+    `beside`: so many that it may speak for do not count.
+    """
+    most = MOST_NAMED + beside
+    if len({callbacks.named_in(change) for change in changes}) > most:
         if request.headers.get(SIGNATURE):
             refuse_guess()
-        details = f"A request is about at most {MOST_NAMED} numbers."
+        details = f"A request is about at most {most} numbers."
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
 
 
