@@ -124,7 +124,7 @@ def test_the_last_tenth_is_for_others_that_there_were_within_the_hour() -> None:
 @pytest.mark.parametrize("others_wait", [True, False])
 def test_all_endpoints_of_one_number_are_one(others_wait: bool) -> None:
     """One number has twenty webhooks, at as many hosts as it likes: a few slow ones had all threads."""
-    bulkhead, most = Bulkhead(10), 5 if others_wait else 9
+    bulkhead, most = Bulkhead(10), 4 if others_wait else 9
     with pytest.MonkeyPatch.context() as patch, ExitStack() as permits:
         with bulkhead.taken(B, Endpoint("2", "b")):
             pass
@@ -136,6 +136,23 @@ def test_all_endpoints_of_one_number_are_one(others_wait: bool) -> None:
             with pytest.raises(ShareUsed), bulkhead.taken("https://another.example", endpoint, phone=phone):
                 pass
         permits.enter_context(bulkhead.taken("https://another.example", phone="3"))
+
+
+def test_a_number_leaves_threads_to_others_at_the_same_origin() -> None:
+    """Most numbers have one Chatwoot, and all that are at Meta one Meta."""
+    bulkhead = Bulkhead(20)
+    with bulkhead.taken(B, Endpoint("2", "b")):
+        pass
+
+    with ExitStack() as permits:
+        for _ in range(8):
+            permits.enter_context(bulkhead.taken(A, phone="1"))
+        with pytest.raises(ShareUsed), bulkhead.taken(A, phone="1"):
+            pass
+        for _ in range(2):
+            permits.enter_context(bulkhead.taken(A, phone="2"))
+        with pytest.raises(ShareUsed), bulkhead.taken(A, phone="2"):
+            pass
 
 
 def test_as_many_threads_are_shared_as_there_are() -> None:

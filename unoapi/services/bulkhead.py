@@ -31,9 +31,9 @@ PERMIT_WAIT_MS = 2000
 class Bulkhead:
     """The threads of one process, shared between numbers, their endpoints, and the origins (scheme, host, port) behind.
 
-    One of each may use at most half of them while another has work; else all but a tenth, which wait for the others
-    there were within the hour; and all where it has always been alone. It counts in the memory of this process, so that
-    a crash leaves nothing behind.
+    One of each may use at most half of them while another has work, a number a tenth less, so that others get to the
+    same origin; else all but a tenth, which wait for the others there were within the hour; and all where it has always
+    been alone. It counts in the memory of this process, so that a crash leaves nothing behind.
     """
 
     def __init__(self, threads: int) -> None:
@@ -46,6 +46,7 @@ class Bulkhead:
     def share_out(self, threads: int) -> None:
         """Share so many threads: as many as the process has in truth, whatever the settings say."""
         self._half = max(1, threads // 2)
+        self._of_number = max(1, threads // 2 - threads // 10)
         self._tenth = max(1, threads // 10)
         self._most = max(1, threads - self._tenth)
         self._quarter = max(1, threads // 4)
@@ -68,7 +69,8 @@ class Bulkhead:
             over = []
             for account, name in accounts:
                 alone_s = account.note_work(name, now)
-                if account.busy(name) >= self._limit(alone_s):
+                shared = self._of_number if account is self._numbers else self._half
+                if account.busy(name) >= self._limit(alone_s, shared=shared):
                     over.append(alone_s >= SEEN_S and account.is_quick(name, now))
             if over:
                 wait_ms = bucket_wait_ms(PERMIT_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
@@ -82,9 +84,9 @@ class Bulkhead:
                 for account, name in accounts:
                     account.give_back(name, ticket)
 
-    def _limit(self, alone_s: float) -> float:
+    def _limit(self, alone_s: float, *, shared: int) -> float:
         """How many threads one may use that had no other one with work beside it for so many seconds."""
-        return self._half if alone_s < SEEN_S else self._most if alone_s < KNOWN_S else math.inf
+        return shared if alone_s < SEEN_S else self._most if alone_s < KNOWN_S else math.inf
 
     @property
     def may_probe(self) -> bool:

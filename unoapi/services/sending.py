@@ -93,7 +93,9 @@ def send(  # noqa: PLR0913 (collaborators)
     name, unheard = secrets.token_hex(4), False
     try:
         while True:
-            with bulkhead.taken(provider.address(job.phone)):  # before the claim: what waits for a thread has none
+            with bulkhead.taken(
+                provider.address(job.phone), phone=job.phone
+            ):  # before the claim: what waits for a thread has none
                 claim = _claim(job, name, history=history, sends=sends, turn=turn, max_age_s=max_age_s)
                 if claim.before is None:
                     turn.begin()
@@ -152,7 +154,7 @@ def command(
             return
         wanted = wanted.without_typing()
     try:
-        with bulkhead.taken(provider.address(job.phone)):
+        with bulkhead.taken(provider.address(job.phone), phone=job.phone):
             provider.command(wanted, phone=job.phone)
     except UnknownMessage as error:
         # While the phone is away both wait, and come back in any order.
