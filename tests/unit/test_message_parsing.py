@@ -24,6 +24,7 @@ from unoapi.models.attempts import History
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import Command, OutboundMessage, Sender, TemplateMessage
 from unoapi.models.jobs import RunCommand, SendMessage
+from unoapi.models.strict_json import is_too_deep
 from unoapi.providers.cloud_api.translation import with_their_ids
 from unoapi.providers.whatsmeow.commands import commands_for
 from unoapi.services.bulkhead import Bulkhead
@@ -217,6 +218,18 @@ def test_field_report_89_json_in_a_text_holds_no_more_than_json(inner: str) -> N
         parse_message({"to": CONTACT, "type": "interactive", "interactive": interactive})
     with pytest.raises(ValidationError):
         parse_message({"to": CONTACT, "type": "template", "template": {"name": "t", "components": components}})
+
+
+def test_texts_within_texts_make_no_message_deeper_than_a_body_may_be() -> None:
+    """It could not be written as JSON again, or fell over on the way to Meta."""
+    text = "{}"
+    for _ in range(8):
+        text = '{"action":' * 90 + serialise(text) + "}" * 90
+
+    wire = parse_message({"to": CONTACT, "type": "template", "template": {"name": "t", "action": text}}).to_wire()
+
+    assert wire["template"]["action"] == text
+    assert not is_too_deep(wire)
 
 
 def test_json_in_a_text_goes_on_as_json() -> None:

@@ -54,9 +54,14 @@ def unfolded(document: dict[str, Any], kind: str) -> dict[str, Any]:
     """A message with the lists and objects within its part of this type out of what stands for them.
 
     That is a JSON text, or for a list an object that is numbered. What a client says to a form or a shop stays. A text
-    that is no such JSON stays, too: its field refuses it.
+    that is no such JSON stays, too, as do all when texts within texts are nested too deep: their fields refuse them.
     """
-    return {**document, **_unfolded({kind: document[kind]})} if kind in FOLDED and kind in document else document
+    if kind not in FOLDED or kind not in document:
+        return document
+    try:
+        return {**document, **_unfolded({kind: document[kind]})}
+    except _TooDeep:
+        return document
 
 
 def as_meant(message: dict[str, Any]) -> dict[str, Any]:
@@ -82,12 +87,18 @@ def from_json(value: Any) -> Any:
     return document
 
 
-def _unfolded(part: Any) -> Any:
+class _TooDeep(Exception):
+    """Read out of their texts, the parts are nested more than `MAX_DEPTH` levels deep."""
+
+
+def _unfolded(part: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise _TooDeep
     if isinstance(part, list):
-        return [_unfolded(inner) for inner in part]
+        return [_unfolded(inner, depth + 1) for inner in part]
     if not isinstance(part, dict):
         return part
-    return {name: _unfolded(_read(held, name)) if name in INNER else held for name, held in part.items()}
+    return {name: _unfolded(_read(held, name), depth + 1) if name in INNER else held for name, held in part.items()}
 
 
 def _read(written: Any, name: str) -> Any:
