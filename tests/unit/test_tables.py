@@ -62,6 +62,7 @@ def test_the_charset_of_a_file_is_found_out(tmp_path: Path, charset: str) -> Non
         "Olá", "Não perca!", "João", "Amanhã às 10h", "Feliz aniversário", "É hoje", "Ótimo", "Ação", "ATENÇÃO",
         "1º lugar", "d’água", "Só hoje – aproveite", "“Oferta”",  # noqa: RUF001
         "10%\xa0off", "Mañana", "¿Cómo estás?", "Até já", "Preço", "gato…",
+        "McDonald’s", "caixa d’agua", "Sant’Ana", "O’Neil", "JoséMaria", "PÉ",  # noqa: RUF001
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("charset", ["cp1252", "iso8859_15"])
@@ -76,7 +77,13 @@ def test_a_few_accents_are_enough_to_find_the_charset_of_windows(tmp_path: Path,
 
 
 @pytest.mark.parametrize("charset", ["cp850", "mac_roman"])
-@pytest.mark.parametrize("words", ["Não perca a promoção!", "Atenção: boleto vencido", "São João, às 10 h", "PROMOÇÃO"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Não perca a promoção!", "Atenção: boleto vencido", "São João, às 10 h", "PROMOÇÃO",
+        "JOSÉ", "ANTÔNIO", "HÉLIO", "LUÍS", "FABRÍCIO", "JÚNIOR", "Luísa",
+    ],
+)  # fmt: skip
 def test_older_programs_and_macs_are_read_too(tmp_path: Path, words: str, charset: str) -> None:
     assert table(tmp_path, f"A;B\n1;{words}\n", charset=charset)[1] == ("1", words)
 

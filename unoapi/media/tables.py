@@ -56,6 +56,8 @@ LETTERS = frozenset("áàâãéêíóôõúüçñÁÀÂÃÉÊÍÓÔÕÚÜÇÑ")
 OTHER_LETTERS = frozenset("äèëìîïòöùûýÄÈËÌÎÏÒÖÙÛÝ")
 SIGNS = frozenset("ªº°€£“”‘’–—…•·«»¿¡®©™´\xa0")  # noqa: RUF001 (as people write them)
 BETWEEN_LETTERS = frozenset("’·\xa0")  # noqa: RUF001
+ELISION = re.compile(r"\b[dDlL]’[aeiouhAEIOUH]|’[sSt]\b")  # noqa: RUF001
+"""An apostrophe as in `d’água` and `McDonald’s`, which a Mac would have as an i with an accent."""  # noqa: RUF001
 WORDS_OF_ONE_LETTER = frozenset("éÉàÀáÁóÓ")
 BEHIND_A_CEDILLA = frozenset("aouáâãàóôõúAOUÁÂÃÀÓÔÕÚ")
 BEHIND_A_GRAVE = frozenset("sSqQ")
@@ -107,7 +109,8 @@ def _readability(text: str) -> int:
     In another charset than its own a letter mostly becomes a sign that nobody writes there. A guess by statistics of
     languages is wrong in every second file with a few accents alone, as campaigns are.
     """
-    return sum(_weight(text, position) for position, sign in enumerate(text) if not sign.isascii())
+    weights = (_weight(text, position) for position, sign in enumerate(text) if not sign.isascii())
+    return sum(weights) + len(ELISION.findall(text))
 
 
 def _weight(text: str, position: int) -> int:
@@ -121,10 +124,18 @@ def _weight(text: str, position: int) -> int:
         return -2
     if sign in "àÀ" and (before.isalpha() or (after.isalpha() and after not in BEHIND_A_GRAVE)):
         return 0
-    if not (before.isalpha() or after.isalpha() or sign in WORDS_OF_ONE_LETTER):
+    stands_alone = not (before.isalpha() or after.isalpha() or sign in WORDS_OF_ONE_LETTER)
+    if stands_alone or _is_small_among_capitals(text, position):
         return 0
     capital_inside = before.isalpha() and before.islower() and sign.isupper()
     return -2 if capital_inside or before.isdigit() or after.isdigit() else 2
+
+
+def _is_small_among_capitals(text: str, position: int) -> bool:
+    """Whether a small letter stands where a capital would, as in ANTâNIO."""
+    two_before, before = text[position - 2 : position - 1], text[position - 1 : position]
+    after = text[position + 1 : position + 2]
+    return text[position].islower() and (after.isupper() or (two_before.isupper() and before.isupper()))
 
 
 def _is_utf8(path: Path) -> bool:
