@@ -214,6 +214,7 @@ def test_lines_are_whole_however_they_are_read() -> None:
         ("(0xx11) 98888-0001", "5511988880001"),
         ("Ana 11988880001", "5511988880001"),
         ("Cel11988880001", "5511988880001"),
+        ("11988880001João", "5511988880001"),
     ],
 )
 def test_a_number_as_a_table_has_it_is_the_same_beside_its_country(written: str, number: str, country: str) -> None:
@@ -283,6 +284,10 @@ def test_a_row_of_the_default_form_is_read_as_the_node_version_does(case: dict[s
 )
 def test_a_column_is_named_with_small_letters_too(text: str, rendered: str) -> None:
     assert render(text, {"NOME": "ANA SILVA", "CIDADE": "Itu"}) == rendered
+
+
+def test_a_letter_that_is_two_in_capitals_takes_nothing_of_the_text() -> None:
+    assert render("#straße 1", {"STRASSE": "Weg"}) == "#straße 1"
 
 
 @cases("bulk_status")

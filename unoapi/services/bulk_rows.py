@@ -42,9 +42,9 @@ TYPES = {
 MAX_ROW_BYTES = 32 * 1024
 """Of a row's message, as JSON."""
 TOO_LARGE = f"its message has more than {MAX_ROW_BYTES} bytes of JSON"
-LETTER_IN_NUMBER = re.compile(r"\d[^\W\d_xX]|[^\W\d_xX]\d")
-"""A letter behind a digit, or between two, stands for one, as in 1198888000O: without it the number is somebody else's.
-An x of 0xx stands for any carrier."""
+LETTER_IN_NUMBER = re.compile(r"\d[^\W\d_xX]{1,2}(?![^\W\d_])|[^\W\d_xX]\d")
+"""A letter or two behind a digit, or before one, stand for digits, as in 1198888000O: without them the number is
+somebody else's. Three are a word. An x of 0xx stands for any carrier."""
 COLUMN_MARK = re.compile(r"#|\{\{([^{}]{1,80})\}\}")
 
 Values = dict[str, str]
@@ -216,8 +216,9 @@ def render(text: str, values: Values) -> str:
     while mark := COLUMN_MARK.search(text, position):
         if mark[1] is None:
             exactly = (name for name in names if text.startswith(name, mark.end()))
-            behind = text[mark.end() : mark.end() + longest + 1].upper()
-            alone = (name for name in names if behind.startswith(name) and not behind[len(name) :][:1].isalnum())
+            behind = text[mark.end() : mark.end() + longest + 1]
+            shown = behind.upper()  # of some letters, as ß, longer
+            alone = (name for name in names if shown.startswith(name) and _is_first_word(name, behind))
             name = next(exactly, "") or next(alone, "")
             end = mark.end() + len(name)
         else:
@@ -232,6 +233,11 @@ def render(text: str, values: Values) -> str:
         parts += [text[at : mark.start()], filling]
         at = end
     return "".join([*parts, text[at:]])
+
+
+def _is_first_word(name: str, text: str) -> bool:
+    """Whether a text begins with this name as a word of its own; capitals do not count."""
+    return text[: len(name)].upper() == name and not text[len(name) :][:1].isalnum()
 
 
 def first_name(name: str) -> str:
