@@ -38,6 +38,7 @@ def prepare_message(self: UnoTask, job: PrepareMessage) -> None:
             tools=FileTools(),
             timeout_ms=settings.unoapi_fetch_timeout_ms,
             quota=settings.unoapi_session_media_max,
+            max_age_s=settings.unoapi_send_max_age,
             voice=settings.convert_audio_message_to_ogg,
             always_voice=settings.send_audio_message_as_ptt,
             waveform=settings.send_audio_waveform,
@@ -72,7 +73,7 @@ def convert_audio(self: UnoTask, job: ConvertAudio) -> None:
             event = received_media.convert_audio(
                 job, files=uno.media_store, index=uno.media_index, tools=FileTools(), link=uno.signed_urls.make
             )
-    except (ConversionFailed, MediaMissing, MediaTooLarge, StoreUnavailable, OSError) as error:
+    except (ConversionFailed, MediaMissing, MediaTooLarge, OSError) as error:
         event, problem = FanOut.model_validate(job.model_dump()), describe(error)
         log.warning("sound_not_converted", error=problem, hint="its event goes on with the sound as it came")
     uno.publisher.publish([Envelope(event)])

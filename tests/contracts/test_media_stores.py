@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -17,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from tests.support.constants import PHONE
 from tests.support.raw_http_server import PARTIAL, Receiver, close, say
 from tests.support.stack import eventually
-from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
+from unoapi.errors import MediaMissing, MediaTooLarge, StoreRefusesWrites, StoreUnavailable
 from unoapi.media.folder import UNFINISHED, FolderMediaStore
 from unoapi.media.s3 import S3MediaStore
 from unoapi.models.media import LEAST_COUNTED_BYTES, MediaFile, from_node_version
@@ -114,6 +115,22 @@ def test_of_a_file_over_its_limit_nothing_is_visible(files: MediaStore, chunks: 
 
     with pytest.raises(MediaMissing):
         files.read(key)
+
+
+def test_a_folder_that_takes_no_file_refuses_it_as_redis_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    full = FolderMediaStore(tmp_path / "full")
+
+    def no_space(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreRefusesWrites, match="takes no file: "):
+        FolderMediaStore(tmp_path / "taken").save(KEY, [b"x"], mime_type="image/png", limit=LIMIT)
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(StoreRefusesWrites, match="takes no file: No space left on device"):
+        full.save(KEY, [b"x"], mime_type="image/png", limit=LIMIT)
+
+    assert [path for path in (tmp_path / "full").rglob("*") if path.is_file()] == []
 
 
 def test_of_an_upload_that_breaks_off_nothing_is_visible(files: MediaStore) -> None:

@@ -5,8 +5,10 @@ The numbers C1 to C20 are those of the findings about real clients; the requests
 
 from __future__ import annotations
 
+import errno
 import json
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlencode
@@ -780,6 +782,21 @@ def test_c6_a_handle_is_a_profiles_picture(api: Api) -> None:
     assert ask(api, "GET", profile["profile_picture_url"].removeprefix(URL), token=None).content == PNG
     document(ask(api, "POST", path, json={"profile_picture_url": "https://x.y/a.png"}))
     assert document(ask(api, "GET", path))["data"][0]["profile_picture_url"] == "https://x.y/a.png"
+
+
+def test_an_upload_to_a_full_disk_is_refused_for_now_with_the_reason(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("unoapi.media.folder.os.fsync", no_space)
+    form = {"messaging_product": "whatsapp", "type": "image/png", "file": (BytesIO(PNG), "a.png")}
+
+    refused = ask(api, "POST", f"{V}/media", data=form)
+
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == 131016
+    assert "takes no file: No space left on device" in refused.text
+    assert int(refused.headers["Retry-After"]) > 0
 
 
 def test_c6_an_upload_opens_to_its_number_alone(api: Api) -> None:

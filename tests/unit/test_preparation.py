@@ -16,11 +16,11 @@ from tests.support.constants import CONTACT, PHONE
 from tests.support.fakes import make_session
 from unoapi.connector.convert.outbound import message_of as whatsapp_message
 from unoapi.connector.media import ensure_shown
-from unoapi.errors import FetchFailed, SendRefused
+from unoapi.errors import FetchFailed, Postponed, SendRefused, StoreUnavailable
 from unoapi.media.tools import FileTools
 from unoapi.models.connector.commands import Send
 from unoapi.models.connector.content import Media
-from unoapi.models.jobs import PrepareMessage, SendMessage
+from unoapi.models.jobs import PrepareMessage, SendMessage, now_ms
 from unoapi.models.media import SavedFile
 from unoapi.providers.whatsmeow.commands import commands_for
 from unoapi.services import preparation
@@ -99,14 +99,23 @@ def picture(kind: str = "JPEG", size: tuple[int, int] = (640, 480), **more: Any)
 
 
 def prepared(
-    web: Web, shelf: Shelf, *, quota: int = 0, for_phone: bool = True, **message: Any
+    web: Web,
+    shelf: Shelf,
+    *,
+    quota: int = 0,
+    for_phone: bool = True,
+    accepted_at_ms: int | None = None,
+    **message: Any,
 ) -> tuple[SendMessage, str]:
     body = json.dumps({"to": CONTACT, **message})
-    job = PrepareMessage(id="wamid.1", message_id="wamid.1", phone=PHONE, body=body, claimed_only=True)
+    job = PrepareMessage(
+        id="wamid.1", message_id="wamid.1", phone=PHONE, body=body, claimed_only=True,
+        accepted_at_ms=now_ms() if accepted_at_ms is None else accepted_at_ms,
+    )  # fmt: skip
     stores: Any = shelf
     return preparation.prepare(
         job, for_phone=for_phone, files=stores, index=stores, downloader=cast("Any", web), tools=FileTools(),
-        timeout_ms=1000, quota=quota,
+        timeout_ms=1000, quota=quota, max_age_s=600,
     )  # fmt: skip
 
 
@@ -419,6 +428,23 @@ def test_numbers_at_meta_get_their_files_as_they_came() -> None:
         message = parse_message({"to": CONTACT, "type": kind, kind: {"link": "https://h.test/a"}})
         assert not preparation.wanted(message, for_phone=False, voice=True, always_voice=False)
         assert preparation.wanted(message, for_phone=True, voice=True, always_voice=False)
+
+
+def test_what_must_be_converted_waits_while_files_cannot_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("the bucket did not answer as it should")
+
+    web, shelf = Web(a_avif=picture("AVIF"), a_jpg=picture()), Shelf()
+    monkeypatch.setattr(shelf, "save", away)
+
+    with pytest.raises(Postponed, match="the bucket did not answer"):
+        prepared(web, shelf, type="image", image={"link": "https://h.test/a.avif"})
+    as_it_is, nothing = prepared(web, shelf, type="image", image={"link": "https://h.test/a.jpg"})
+    as_it_came, problem = prepared(web, shelf, accepted_at_ms=1, type="image", image={"link": "https://h.test/a.avif"})
+
+    assert (message_of(as_it_is).type, nothing) == ("image", "")
+    assert "the bucket did not answer" in problem
+    assert json.loads(as_it_came.body)["image"] == {"link": "https://h.test/a.avif"}
 
 
 def test_over_the_quota_an_audio_is_sent_as_it_came(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from tests.support.fakes import PHONE, MemoryPublisher, make_event, make_fan_out, make_session
 from tests.support.worker import make_uno, run
 from tests.unit.test_preparation import Shelf, made, sound
-from unoapi.errors import ConversionFailed
+from unoapi.errors import ConversionFailed, Postponed, StoreUnavailable
 from unoapi.media import ffmpeg
 from unoapi.media.ffmpeg import sound_of
 from unoapi.media.tools import FileTools
-from unoapi.models.jobs import ConvertAudio, FanOut, ReceiveEvent
+from unoapi.models.jobs import ConvertAudio, FanOut, ReceiveEvent, now_ms
 from unoapi.models.media import MediaFile
 from unoapi.services.received_media import convert_audio, converting
 
@@ -125,6 +125,23 @@ def test_a_phones_voice_note_is_converted_only_where_the_setting_says_so(wanted:
     assert isinstance(queues, MemoryPublisher)
     (job,) = queues.jobs("unoapi.media" if wanted == "true" else "unoapi.outgoing")
     assert isinstance(job, ConvertAudio if wanted == "true" else FanOut)
+
+
+def test_while_files_cannot_be_read_an_event_waits_for_its_mp3_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("the bucket did not answer as it should")
+
+    shelf = shelf_with(b"x")
+    monkeypatch.setattr(shelf, "read", away)
+    job = ConvertAudio.model_validate(event_of(VOICE).model_dump() | {"accepted_at_ms": now_ms()})
+    old = job.model_copy(update={"accepted_at_ms": 1})
+
+    with pytest.raises(Postponed, match="the bucket did not answer"):
+        convert_audio(job, files=shelf, index=shelf, tools=FileTools(), link=lambda media: media.key)
+    with pytest.raises(ConversionFailed, match="the bucket did not answer"):
+        convert_audio(old, files=shelf, index=shelf, tools=FileTools(), link=lambda media: media.key)
 
 
 def test_without_the_file_the_event_goes_on_with_the_sound_as_it_came() -> None:

@@ -16,7 +16,7 @@ UnoError
 │   ├── BrokerUnavailable     RabbitMQ did not confirm in time
 │   │   └── BrokerBlocked     because of an alarm: it is there, and takes no messages
 │   ├── StoreUnavailable      Redis did not answer in time
-│   │   ├── StoreRefusesWrites  Redis answers, but takes no writes: full, or read-only
+│   │   ├── StoreRefusesWrites  Redis, or the disk of files, takes no writes: full, or read-only
 │   │   └── CommandRefused      Redis answers that this command is wrong
 │   ├── NotSent               a request certainly did not leave
 │   ├── Unanswered            a request may have left; no answer came
@@ -181,13 +181,16 @@ class BrokerBlocked(BrokerUnavailable):
 
 
 class StoreUnavailable(TransientError):
-    """Redis did not answer in time, or is skipped because it did not answer a moment ago."""
+    """Redis, or what holds files, did not answer in time, or is skipped because it did not answer a moment ago."""
 
     reason = "store_unavailable"
 
 
 class StoreRefusesWrites(StoreUnavailable):
-    """Redis answers, but takes no writes: its memory is full, or it is a read-only replica. The message says what."""
+    """Redis answers, but takes no writes: its memory is full, or it is a read-only replica. Or a disk is full.
+
+    The message says what.
+    """
 
     reason = "store_refuses_writes"
 

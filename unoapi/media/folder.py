@@ -7,10 +7,11 @@ import os
 import sys
 import time
 import uuid
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unoapi.errors import MediaMissing, MediaTooLarge
+from unoapi.errors import MediaMissing, MediaTooLarge, StoreRefusesWrites
 from unoapi.models.media import SavedFile
 
 if TYPE_CHECKING:
@@ -28,26 +29,32 @@ class FolderMediaStore:
         self._folder = folder.resolve()
 
     def save(self, key: str, chunks: Iterable[bytes], *, mime_type: str, limit: int) -> SavedFile:  # noqa: ARG002 (the port's)
-        """Save a file. Raises MediaTooLarge, and OSError for a full disk; nothing is left of it then."""
+        """Save a file. Raises MediaTooLarge, and StoreRefusesWrites for a full disk; nothing is left of it then."""
         target = self._path(key)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # who wants to share it may open it
         unfinished = self._folder / UNFINISHED / uuid.uuid4().hex
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with _writing():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # who wants to share it may open it
+            unfinished.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = unfinished.open("wb")
         digest, size = hashlib.sha256(), 0
         try:
-            with unfinished.open("wb") as file:
-                for chunk in chunks:
-                    size += len(chunk)
-                    if size > limit:
-                        raise MediaTooLarge(limit)
-                    digest.update(chunk)
+            for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    raise MediaTooLarge(limit)
+                digest.update(chunk)
+                with _writing():
                     file.write(chunk)
+            with _writing():
                 file.flush()
                 os.fsync(file.fileno())
-            unfinished.replace(target)
+                unfinished.replace(target)
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):  # it tries once more to write what a full disk did not take
+                file.close()
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
         return SavedFile(sha256=digest.hexdigest(), size=size)
 
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -100,3 +107,13 @@ class FolderMediaStore:
         if not path.is_relative_to(self._folder) or path == self._folder:
             raise MediaMissing(key)
         return path
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Make StoreRefusesWrites of the disk's own errors: one of where the file comes from is another thing."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise StoreRefusesWrites(f"the folder of files takes no file: {why}") from error

@@ -26,10 +26,11 @@ from unoapi.errors import (
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import AudioMessage, TextMessage
 from unoapi.models.file_types import OPUS
-from unoapi.models.jobs import SendMessage
+from unoapi.models.jobs import SendMessage, now_ms
 from unoapi.models.media import MAX_BYTES
 from unoapi.services.media import copied, kinds_of_files, own_id, pieces_of, save
 from unoapi.services.message_parsing import message_of
+from unoapi.services.retries import too_old, wait_for_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ AFTER_LINK = ".,;:!?*_~\u2026\u3002\uff0c\u3001\uff01\uff1f\u201d\u2019\u00bb\u2
 """What ends a sentence, or a quotation, and no address."""
 BRACKETS = {")": "(", "]": "[", "}": "{", "\uff09": "\uff08", "\u300d": "\u300c"}
 """Of an address only if they were opened in it, as in Wikipedia's."""
-FAILURES = (ConversionFailed, FetchFailed, MediaMissing, MediaQuotaReached, MediaTooLarge, StoreUnavailable)
+FAILURES = (ConversionFailed, FetchFailed, MediaMissing, MediaQuotaReached, MediaTooLarge)
 
 
 def wanted(message: OutboundMessage, *, for_phone: bool, voice: bool, always_voice: bool) -> bool:
@@ -97,6 +98,7 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
     tools: MediaTools,
     timeout_ms: int,
     quota: int,
+    max_age_s: int,
     voice: bool = True,
     always_voice: bool = False,
     waveform: bool = True,
@@ -104,7 +106,7 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
     """The message as it is sent, and what could not be done, if so.
 
     Whatever goes wrong with its file, the message goes on with the file as it came: who sends it refuses what phones
-    cannot show.
+    cannot show. While what holds the files is away it raises Postponed instead, up to the message's age of `max_age_s`.
     """
     message = message_of(job)
     document = copied(message.to_wire())
@@ -131,9 +133,13 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
                 item.update(made)
         except FAILURES as error:
             problem = f"{error}"
+        except StoreUnavailable as error:
+            if not too_old(job, max_age_s=max_age_s):
+                raise wait_for_store(error, age_ms=now_ms() - job.due_at_ms) from error
+            problem = f"{error}"
         except UnoError:
             raise
-        except Exception as error:  # noqa: BLE001 (a full disk; and strangers' files break their readers in any way)
+        except Exception as error:  # noqa: BLE001 (a full /tmp; and strangers' files break their readers in any way)
             problem = describe(error)
     return SendMessage.model_validate(job.model_dump() | {"body": serialise(document)}), problem
 

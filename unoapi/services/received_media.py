@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import FetchFailed, Postponed, StoreUnavailable
+from unoapi.errors import ConversionFailed, FetchFailed, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import error_object, serialise
 from unoapi.models.file_types import HEAD_BYTES, received_type
 from unoapi.models.jobs import ConvertAudio, FanOut, SaveMedia, computed_id
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unoapi.models.cloud_api.events import Event
+    from unoapi.models.jobs import EventJob
     from unoapi.models.media import MediaFile
     from unoapi.ports import MediaIndex, MediaStore, MediaTools, RemoteMedia
 
@@ -59,8 +60,13 @@ def save_media(
     try:
         return _with_media(job, remote=remote, files=files, index=index, link=link)
     except StoreUnavailable as error:
-        if too_old(job, max_age_s=LONGEST_WAIT_S):
-            return without_media(job, details="The file could not be saved.")
+        _wait_for_files(job, error)
+        return without_media(job, details="The file could not be saved.")
+
+
+def _wait_for_files(job: EventJob, error: StoreUnavailable) -> None:
+    """Raise Postponed while what holds the files is away, unless the event has waited for it long enough."""
+    if not too_old(job, max_age_s=LONGEST_WAIT_S):
         raise Postponed(f"the file cannot be stored: {error}", after_ms=STORE_WAIT_MS) from error
 
 
@@ -119,7 +125,20 @@ def sound_in(document: dict[str, Any]) -> dict[str, Any] | None:
 def convert_audio(
     job: ConvertAudio, *, files: MediaStore, index: MediaIndex, tools: MediaTools, link: Callable[[MediaFile], str]
 ) -> FanOut:
-    """The event with an MP3 for its sound. Raises ConversionFailed, MediaMissing, StoreUnavailable, OSError."""
+    """The event with an MP3 for its sound. Raises ConversionFailed, MediaMissing, OSError.
+
+    While the files' store is away it raises Postponed, for some minutes; then ConversionFailed.
+    """
+    try:
+        return _with_mp3(job, files=files, index=index, tools=tools, link=link)
+    except StoreUnavailable as error:
+        _wait_for_files(job, error)
+        raise ConversionFailed(f"{error}") from error
+
+
+def _with_mp3(
+    job: ConvertAudio, *, files: MediaStore, index: MediaIndex, tools: MediaTools, link: Callable[[MediaFile], str]
+) -> FanOut:
     document = json.loads(job.body)
     sound = sound_in(document)
     if sound is None:

@@ -158,9 +158,9 @@ def ensure_fresh(job: Job, *, max_age_s: int) -> None:
 
 
 def wait_for_store(error: StoreUnavailable, *, age_ms: int) -> Postponed:
-    """The wait of what cannot go on without Redis: the longer it is away, the longer, so that workers stay free."""
+    """The wait of what cannot go on without a store: the longer it is away, the longer, so that workers stay free."""
     after_ms = min(max(OWN_TROUBLE_MS, age_ms // 2), LONGEST_STORE_WAIT_MS)
-    return Postponed(f"it waits for Redis: {error}", after_ms=after_ms)
+    return Postponed(f"it waits for what does not answer: {error}", after_ms=after_ms)
 
 
 def wait_for_pair(age_ms: int, *, answer_ms: int = 0) -> None:

@@ -91,13 +91,13 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(StoreRefusesWrites)
     def _store_refuses(error: StoreRefusesWrites) -> Response:
-        log.error("request_not_served", error=f"{error}", hint="check Redis")
+        log.error("request_not_served", error=f"{error}", hint="make room, or let it write, where the error says")
         return _answer(503, "Service temporarily unavailable", 131016, f"{error}.", 60)
 
     @app.errorhandler(StoreUnavailable)
     @app.errorhandler(Postponed)
     def _no_store(error: Exception) -> Response:
-        log.error("request_not_served", error=f"{error}", hint="check Redis")
+        log.error("request_not_served", error=f"{error}", hint="check Redis, or the bucket of files")
         return _answer(503, "Service temporarily unavailable", 131016, "The store does not answer. Try again.", 5)
 
     @app.errorhandler(DeadLettersBusy)
