@@ -697,8 +697,13 @@ def test_a_path_that_nobody_has_is_not_found_and_a_wrong_method_is_named(api: Ap
 
 
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
-PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'
-TOKEN_PART = f'--x\r\nContent-Disposition: form-data; name="access_token"\r\n\r\n{TOKEN}\r\n--x--\r\n'
+
+
+def part(named: bytes, content: bytes) -> bytes:
+    return b"--x\r\nContent-Disposition: form-data; " + named + b"\r\n\r\n" + content + b"\r\n--x--\r\n"
+
+
+PART = part(b'name="a"', b"1")
 HUGE = b'{"a":"' + b"x" * 5_000_000 + b'"}'
 
 
@@ -727,14 +732,13 @@ def test_the_body_is_passed_on_without_the_clients_token(
 @pytest.mark.parametrize(
     ("content_type", "data"),
     [
-        ("application/json", "{nonsense"),
-        (
-            "multipart/form-data; boundary=x",
-            f'--x\r\nContent-Disposition: form-data; name="access_token"\r\n\r\n{TOKEN}',
-        ),
+        ("application/json", b"{nonsense"),
+        (MULTIPART, PART.removesuffix(b"--x--\r\n")),
+        (MULTIPART, part(b'name="access_token"', TOKEN.encode())),
+        (MULTIPART, part(b"name=access_token", TOKEN.encode())),
     ],
 )
-def test_what_cannot_be_read_is_not_passed_on(api: Api, graph: Graph, content_type: str, data: str) -> None:
+def test_what_cannot_be_read_is_not_passed_on(api: Api, graph: Graph, content_type: str, data: bytes) -> None:
     answer = ask(api, "POST", f"{NUMBER}/calls", data=data, content_type=content_type)
 
     assert (answer.status_code, graph.sent) == (400, [])
@@ -866,7 +870,9 @@ def test_what_hands_out_more_than_a_thing_is_not_passed_on(api: Api, graph: Grap
     "options",
     [
         {"json": {"name": "x", "fields": "id,access_token"}}, {"json": {"fields": ["access_token"]}},
-        {"data": {"name": "x", "fields": "id,owner{access_token}"}},
+        {"data": {"name": "x", "fields": "id,owner{access_token}"}}, {"data": {"fields[0]": "access_token"}},
+        {"data": part(b'name="fields"', b"id,access_token"), "content_type": MULTIPART},
+        {"data": part(b"name=fields[]", b"access_token"), "content_type": MULTIPART},
     ],
 )  # fmt: skip
 def test_no_change_answers_with_a_secret(api: Api, graph: Graph, options: dict[str, Any]) -> None:
@@ -884,6 +890,29 @@ def test_no_argument_makes_another_request_of_one(api: Api, graph: Graph) -> Non
     graph.replies[f"GET {TEMPLATES}"] = (200, {"data": []})
     assert ask(api, "GET", f"{NUMBER}/message_templates?method=get&name=n").status_code == 200
     assert only(graph).path == f"{TEMPLATES}?name=n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"json": {"method": "delete"}}, {"data": {"a": "1", "method": "DELETE"}},
+        {"data": part(b"name=method", b"delete"), "content_type": MULTIPART},
+    ],
+)  # fmt: skip
+def test_nor_does_one_in_a_body(api: Api, graph: Graph, options: dict[str, Any]) -> None:
+    """A number at Meta is deleted by nobody: see `delete_node`."""
+    for path in (NUMBER, f"{NUMBER}/message_qrdls/X"):
+        assert ask(api, "POST", path, **options).status_code == 400
+    assert graph.sent == []
+
+
+def test_a_change_that_comes_as_a_form_with_parts_has_its_fields_at_meta(api: Api, graph: Graph) -> None:
+    graph.replies[f"POST /v23.0/{AT_META}"] = (200, {"success": True})
+
+    answer = ask(api, "POST", NUMBER, data=part(b'name="a"', b"1"), content_type=MULTIPART)
+
+    assert answer.status_code == 200, answer.text
+    assert (only(graph).content_type, only(graph).raw) == (FORM, b"a=1")
 
 
 def test_a_template_that_is_kept_here_is_no_thing_of_metas(api: Api, graph: Graph) -> None:

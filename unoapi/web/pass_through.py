@@ -19,7 +19,7 @@ from unoapi.models.phones import is_valid
 from unoapi.web.auth import check_owner, owner, session_at_meta, session_token
 from unoapi.web.concurrency_limit import ConcurrencyLimit
 from unoapi.web.parts import parts
-from unoapi.web.request_body import MAX_FIELDS, json_of, raw_body
+from unoapi.web.request_body import MAX_FIELDS, MULTIPART, json_of, raw_body
 from unoapi.web.schemas import schema
 
 if TYPE_CHECKING:
@@ -254,22 +254,29 @@ def _query() -> tuple[tuple[str, str], ...]:
     given = list(request.args.items(multi=True))
     if any(SECRETS in value for _, value in given):
         raise NotFound
-    _ensure_no_secrets(given)
-    if any(method.upper() != request.method for method in request.args.getlist(METHOD)):
-        details = f"{METHOD}: send the request with this method itself. Graph would take the argument for it."
-        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    _ensure_harmless(given)
     return tuple((name, value) for name, value in given if name not in NEVER_SENT)[:MAX_QUERY]
 
 
-def _ensure_no_secrets(given: Iterable[tuple[str, Any]]) -> None:
-    """Refuse to ask for a secret field of a node, however deep and however it is written; of a change, too."""
-    if any(SECRETS in f"{value}" or ESCAPE in f"{value}" for name, value in given if name == "fields"):
-        raise NotFound
+def _ensure_harmless(given: Iterable[tuple[str, Any]]) -> None:
+    """Refuse arguments, of a query or a body, that ask for more than the request says. Raises RequestError, NotFound.
+
+    Those are a secret field of a node, however deep and however it is written, and another method.
+    """
+    for name, value in given:
+        text = f"{value}"
+        if name.partition("[")[0] == "fields" and (SECRETS in text or ESCAPE in text):
+            raise NotFound
+        if name == METHOD and text.upper() != request.method:
+            details = f"{METHOD}: send the request with this method itself. Graph would take the argument for it."
+            raise RequestError("Invalid parameter", code=100, status=400, details=details)
 
 
 def _body() -> tuple[bytes | None, str]:
     """The body as it came, and its type; without a client's token. Raises RequestError."""
     raw, mimetype = raw_body(), request.mimetype
+    if mimetype == MULTIPART:
+        return _multipart(raw)
     if not raw:
         return b"", ""
     if mimetype == FORM and not raw.lstrip().startswith(b"{"):
@@ -278,18 +285,34 @@ def _body() -> tuple[bytes | None, str]:
         except ValueError:
             details = f"The form has more than {MAX_FIELDS} fields."
             raise RequestError("Invalid parameter", code=100, status=400, details=details) from None
-        _ensure_no_secrets(fields)
-        return urlencode([field for field in fields if field[0] not in OURS]).encode(), FORM
+        return _form(fields)
     if mimetype in (JSON, FORM, ""):
         document = json_of(raw, name="The body")
         if isinstance(document, dict):
-            _ensure_no_secrets(document.items())
+            _ensure_harmless(document.items())
         if isinstance(document, dict) and OURS & document.keys():
             raw = json.dumps({name: value for name, value in document.items() if name not in OURS}).encode()
         return raw, JSON
-    if b'name="access_token"' in raw:
+    return raw, request.content_type or ""
+
+
+def _form(fields: list[tuple[str, str]]) -> tuple[bytes, str]:
+    _ensure_harmless(fields)
+    return urlencode([field for field in fields if field[0] not in OURS]).encode(), FORM
+
+
+def _multipart(raw: bytes) -> tuple[bytes, str]:
+    """A multipart body as it came, or as a plain form what the route has read of it already."""
+    fields = list(request.form.items(multi=True))
+    if not raw:
+        return _form(fields) if fields else (b"", "")
+    if not fields and not request.files:
+        details = "The form cannot be read: is its boundary right, and did all of it come?"
+        raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    if OURS & request.form.keys():
         details = "Send the token in the Authorization header, not in a multipart body."
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
+    _ensure_harmless(fields)
     return raw, request.content_type or ""
 
 
