@@ -314,6 +314,8 @@ class FirstAttempts:
         """Find the delivery, unless something else follows. Raises TooOld, and what `webhooks.fan_out` raises."""
         if item.look is None:
             return False
+        if item.delivery is not None:
+            return True  # it has waited for an answer of its receiver
         if isinstance(item.job, FanOut):
             item.delivery = self._fan_out(item, item.job, item.look)
         else:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from celery.events.state import State
@@ -692,15 +693,18 @@ def test_what_waits_for_a_receiver_that_has_its_share_follows_its_answer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unoapi.services.bulkhead.SEEN_S", 0.0)
+    fan_out = Mock(wraps=webhooks.fan_out)
+    monkeypatch.setattr("tasks.first_attempts.webhooks.fan_out", fan_out)
     bench.uno.bulkhead.share_out(4)
     with bench.uno.bulkhead.taken("https://other.test", phone="another"):
         pass
-    bench.take(*(make_delivery(id=f"d-{number}") for number in range(5)))
+    bench.take(*(make_fan_out(make_event(id=f"wamid.{number}")) for number in range(9)))
 
     bench.path.start()
 
-    assert eventually(lambda: len(bench.acknowledged) == 5)
+    assert eventually(lambda: len(bench.acknowledged) == 9)
     assert (bench.loop.most, bench.pool) == (3, [])
+    assert fan_out.call_count == 9  # each once, however often it looks for its place
 
 
 def test_who_wrote_last_with_an_event_is_remembered_before_it_is_acknowledged(
