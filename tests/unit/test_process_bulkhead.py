@@ -149,6 +149,15 @@ def test_a_number_whose_files_are_done_in_a_moment_has_all_processes(numbers: Pr
         pass  # the ones before took long
 
 
+def test_what_has_to_wait_elsewhere_says_nothing_of_how_long_a_number_takes(numbers: ProcessBulkhead) -> None:
+    """A server that has its share of the fetches says so in a moment, and the number's videos take long."""
+    with pytest.raises(Postponed), numbers.taken_for("1"):
+        raise Postponed("its server has its share", after_ms=1000)
+
+    with numbers.taken_for("1"), pytest.raises(ShareUsed), numbers.taken_for("1"):
+        pass
+
+
 def test_a_number_that_is_alone_has_all_processes(tmp_path: Path) -> None:
     bulkhead = ProcessBulkhead(tmp_path, processes=2)
 

@@ -71,8 +71,12 @@ class ProcessBulkhead:
             try:
                 yield
             finally:
+                if is_long := time.time() - began >= LONG_S:
+                    with suppress(OSError):
+                        quick.unlink(missing_ok=True)
+            if not is_long:  # what is refused at once, or has to wait elsewhere, says nothing of the others
                 with suppress(OSError):
-                    quick.touch() if time.time() - began < LONG_S else quick.unlink(missing_ok=True)
+                    quick.touch()
 
     def _take(self, name: str, held: ExitStack, *, known_s: float = SEEN_S) -> float | None:
         """Lock one of the processes of a name. Since when (Unix time) the longest of its locks is held, if all are."""

@@ -93,9 +93,8 @@ def send(  # noqa: PLR0913 (collaborators)
     name, unheard = secrets.token_hex(4), False
     try:
         while True:
-            with bulkhead.taken(
-                provider.address(job.phone), phone=job.phone
-            ):  # before the claim: what waits for a thread has none
+            # Before the claim: what waits for a thread has none.
+            with bulkhead.taken(provider.address(job.phone), phone=job.phone):
                 claim = _claim(job, name, history=history, sends=sends, turn=turn, max_age_s=max_age_s)
                 if claim.before is None:
                     turn.begin()
