@@ -74,7 +74,7 @@ def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> d
 def with_usual_names(message: dict[str, Any]) -> dict[str, Any]:
     """A message in which that is named which can only be one thing, and nothing is which Meta has no field for.
 
-    Phones show it either way, and Meta refuses it.
+    Phones show nearly all of it either way, and Meta refuses it.
     """
     match message:
         case {"type": "interactive", "interactive": dict() as menu}:
