@@ -369,7 +369,7 @@ class Settings(BaseSettings):
     unoapi_bulk_opt_out_words: str = Field(
         "sair,parar,pare,cancelar,descadastrar,stop,unsubscribe",
         max_length=1000,
-        description="What a contact writes, alone, to get no more campaigns; commas between. Empty: nothing.",
+        description="What a contact writes, alone, to get no more campaigns; commas between. A comma alone: nothing.",
     )
     connection_type: Literal["qrcode", "pairing_code", "forward"] = Field(
         "qrcode",

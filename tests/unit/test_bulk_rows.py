@@ -186,6 +186,17 @@ def test_no_text_takes_long_or_becomes_large(text: str) -> None:
     assert len(row.model_dump_json()) < 70_000
 
 
+def test_a_text_full_of_marks_takes_no_longer_with_many_columns() -> None:
+    few, many = ({f"COLUMN{number}": "x" for number in range(columns)} for columns in (10, 100))
+    took = dict[int, float]()
+    for values in (few, many):
+        began = time.process_time()
+        render("#" * 30_000, values)
+        took[len(values)] = time.process_time() - began
+
+    assert took[100] < 4 * took[10] + 0.02  # of the names themselves, not of their lengths, it is ten times as long
+
+
 def test_a_row_cannot_write_to_a_group_or_send_a_file_of_others() -> None:
     group = {"to": "5549988887777", "recipient_type": "group", "type": "text", "text": {"body": "oi"}}
     file = {"to": "5549988886666", "type": "image", "image": {"id": "31410000000000000000001"}}

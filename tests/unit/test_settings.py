@@ -257,6 +257,18 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.port, settings.webhook_url, settings.status_failed_webhook_url) == (9876, None, None)
 
 
+def test_the_words_that_end_campaigns_are_emptied_by_a_comma(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNOAPI_BULK_OPT_OUT_WORDS", ",")
+
+    assert load_settings().opt_out_words == frozenset()
+
+
+def test_no_setting_says_that_empty_is_something_else_than_absent() -> None:
+    said = {name: field.default for name, field in Settings.model_fields.items() if "Empty:" in f"{field.description}"}
+
+    assert {name: default for name, default in said.items() if f"{default or ''}"} == {}
+
+
 def test_variables_of_other_programs_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(monkeypatch, UNOAPI_SOMETHING_ELSE="x", NODE_ENV="production").port == 9876
 

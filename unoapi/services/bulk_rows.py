@@ -210,15 +210,15 @@ def render(text: str, values: Values) -> str:
     """
     if "#" not in text and "{{" not in text:
         return text
-    names = sorted(filter(None, values), key=len, reverse=True)
-    longest = len(names[0]) if names else 0
+    lengths = sorted({len(name) for name in values if name}, reverse=True)
+    longest = lengths[0] if lengths else 0
     parts, at, position, left = list[str](), 0, 0, MAX_ROW_BYTES
     while mark := COLUMN_MARK.search(text, position):
         if mark[1] is None:
-            exactly = (name for name in names if text.startswith(name, mark.end()))
             behind = text[mark.end() : mark.end() + longest + 1]
-            shown = behind.upper()  # of some letters, as ß, longer
-            alone = (name for name in names if shown.startswith(name) and _is_first_word(name, behind))
+            exactly = (name for length in lengths if (name := behind[:length]) in values)
+            shown = (behind[:length].upper() for length in lengths)  # of some letters, as ß, longer
+            alone = (name for name in shown if name in values and _is_first_word(name, behind))
             name = next(exactly, "") or next(alone, "")
             end = mark.end() + len(name)
         else:
