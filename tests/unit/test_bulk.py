@@ -665,6 +665,29 @@ def test_a_document_that_the_number_sends_to_itself_is_a_campaign(place: Place, 
     assert {message.type for message in place.phone.messages if message not in to_others} == {"text", "document"}
 
 
+def test_a_quotation_mark_in_a_row_makes_no_other_message_of_json_in_a_text(place: Place) -> None:
+    action = '{"buttons":[{"type":"reply","reply":{"id":"a","title":"#APELIDO"}}]}'
+    menu = {"type": "button", "body": {"text": "b"}, "action": action}
+
+    campaign = place.begin(
+        rows=[{"to": CONTACT, "apelido": 'Ana "a"'}],
+        message={"type": "interactive", "interactive": menu},
+    )
+    place.work(5)
+
+    (message,) = place.phone.messages
+    assert message.to_wire()["interactive"]["action"]["buttons"][0]["reply"]["title"] == 'Ana "a"'
+    assert place.shown(campaign)["status"] == "done"
+
+
+@pytest.mark.parametrize("kind", ["", None])
+def test_a_message_for_all_rows_whose_type_is_empty_is_a_text(place: Place, kind: str | None) -> None:
+    place.begin(rows=[{"to": CONTACT}], message={"type": kind, "text": {"body": "oi"}})
+    place.work(5)
+
+    assert [message.type for message in place.phone.messages] == ["text"]
+
+
 @pytest.mark.parametrize("written", ["unoapi-bulk-report", "Unoapi-bulk-report ", "\nUNOAPI-BULK-REPORT"])
 def test_the_report_comes_when_its_template_is_sent_to_the_number_itself(place: Place, written: str) -> None:
     campaign = place.begin(rows=[{"to": CONTACT, "message": "oi"}])

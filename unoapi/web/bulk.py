@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from unoapi.errors import (
     BrokerUnavailable,
@@ -19,6 +19,7 @@ from unoapi.errors.validation import did_you_mean, invalid_value, refused
 from unoapi.models.bulk import CAMPAIGN_ID, Campaign, Days, Hours, Zone, new_campaign_id, pace_of
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import MESSAGES, Template
+from unoapi.models.cloud_api.messages.written import unfolded
 from unoapi.models.contacts import is_phone
 from unoapi.models.jobs import now_ms
 from unoapi.models.media import MAX_BYTES, UNKNOWN
@@ -79,6 +80,12 @@ class CampaignRequest(_Given):
     hours: Hours | None = Field(default=None, description="As 09:00-18:00.")
     days: Days | None = Field(default=None, description="As 1-5: Monday to Friday.")
     timezone: Zone | None = Field(default=None, description="As America/Sao_Paulo.")
+
+    @field_validator("message")
+    @classmethod
+    def _columns_stand_in_texts_alone(cls, message: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The message with what its JSON texts stand for: a quotation mark in a row would break them, or change it."""
+        return message and unfolded(message, message.get("type") or "text")
 
 
 class OptOuts(_Given):
@@ -218,7 +225,7 @@ def _new_campaign(phone: str, asked: CampaignRequest) -> Campaign:
 
 def _ensure_message(phone: str, message: dict[str, Any]) -> None:
     """Refuse a message that no row could make right: of no type, or with a template that the number has not."""
-    kind = message.get("type", "text")
+    kind = message.get("type") or "text"
     if not isinstance(kind, str) or (kind not in MESSAGES and not isinstance(message.get(kind), dict)):
         meant = did_you_mean(f"{kind}", MESSAGES)
         details = f"message.type: must be one of {', '.join(MESSAGES)}{meant}"
