@@ -207,6 +207,7 @@ def _context(uno: Uno, answer: EarlierAnswer | None = None) -> webhooks.Delivery
         wait=partial(
             holding.wait, max_age_s=max_age_s, announcements=uno.holding_announcements, publisher=uno.publisher
         ),
+        answered="" if answer is None else answer.delivery_id,
     )
 
 

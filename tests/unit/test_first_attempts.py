@@ -381,6 +381,20 @@ def test_what_is_given_up_at_its_first_answer_is_dead_before_it_is_acknowledged(
     bench.close()
 
 
+def test_an_answer_that_came_counts_though_its_receiver_has_its_share_again() -> None:
+    """The next one has the place by then: none of the failures of a slow receiver would count."""
+    bench, job = failing(410), make_delivery()
+    bench.uno.bulkhead.share_out(1)
+    bench.take_alone(job)
+
+    with bench.uno.bulkhead.taken("https://other.test", phone="2"), bench.uno.bulkhead.taken("", job.endpoint):
+        bench.run_pool()
+
+    publisher: Any = bench.uno.publisher
+    assert publisher.depth(bench.uno.topology.dead) == 1
+    bench.close()
+
+
 def blocked(bench: Bench) -> None:
     bench.looks.blocked.add(CONTACT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -287,7 +288,8 @@ def postponed(
 class DeliveryContext:
     """What deliveries are made with. `notify` gets the change when an endpoint went down or came back.
 
-    `wait` says how one waits whose endpoint is down or paused; `releasing` is whether it waited so before.
+    `wait` says how one waits whose endpoint is down or paused; `releasing` is whether it waited so before. `answered`
+    is a delivery whose answer is there already: it takes no thread, and need not wait for one.
     """
 
     sessions: SessionStore
@@ -299,6 +301,7 @@ class DeliveryContext:
     max_age_s: int
     wait: Wait = postponed
     releasing: bool = False
+    answered: str = ""
 
 
 def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) -> Attempt | None:
@@ -321,7 +324,9 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
         raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
     if state.breaker is not None:
         breakers.seen(endpoint, state=state.breaker)
-    with context.bulkhead.taken(webhook.address(job.phone), endpoint):
+    with ExitStack() as place:
+        if job.id != context.answered:
+            place.enter_context(context.bulkhead.taken(webhook.address(job.phone), endpoint))
         permit = breakers.permit(
             job.id,
             endpoint,
