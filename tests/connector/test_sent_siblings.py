@@ -544,6 +544,9 @@ def test_a_menu_that_is_too_long_as_a_text_is_refused_and_not_tried_again() -> N
         ("audio", {"seconds": "0:03", "waveform": [1, 2], "voice": True, "caption": {"a": 1}}),
         ("document", {"page_count": "two", "mime_type": "application/octet-stream"}),
         ("sticker", {"animated": "no idea"}),
+        ("image", {"width": -1, "height": -1}),
+        ("video", {"seconds": 2**32}),
+        ("document", {"page_count": -2}),
     ],
 )
 def test_fields_of_other_gateways_spoil_no_file(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:

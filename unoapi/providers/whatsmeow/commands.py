@@ -73,6 +73,9 @@ MAX_TIMER_S = 366 * 86_400
 MAX_CARDS = 10
 ON_PHONE = Sender(at_meta=False)
 MEASURED = ("seconds", "waveform", "width", "height", "thumbnail", "animated", "view_once", "page_count")
+COUNTED = ("seconds", "width", "height", "page_count")
+MAX_COUNT = 0xFFFF_FFFF
+"""WhatsApp's own fields for these hold no other numbers."""
 VOICE = {"audio/ogg": OPUS}
 """WhatsApp plays a voice note only with its codec."""
 PIN_DAYS, USUAL_PIN_DAYS, DAY_S = (1, 7, 30), 7, 86_400
@@ -363,10 +366,11 @@ def _media(kind: str, file: MediaObject) -> content.Media:
     }
     measured = {name: value for name in MEASURED if (value := getattr(file, name, None))}
     try:
-        return content.Media.model_validate({**fields, **measured})
+        media = content.Media.model_validate({**fields, **measured})
     except ValidationError as error:  # a client's own fields of these names are as unknown as others
         odd = {problem["loc"][0] for problem in error.errors(include_input=False)} - {"view_once"}
-    return content.Media.model_validate({**fields, **{name: measured[name] for name in measured.keys() - odd}})
+        media = content.Media.model_validate({**fields, **{name: measured[name] for name in measured.keys() - odd}})
+    return media.model_copy(update={name: 0 for name in COUNTED if not 0 <= getattr(media, name) <= MAX_COUNT})
 
 
 def _said(file: MediaObject, name: str) -> str:
