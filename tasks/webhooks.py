@@ -12,7 +12,7 @@ from celery.worker import state as worker_state
 from tasks.base import UnoTask
 from tasks.running import run_at_once
 from unoapi.broker.messages import PUBLISHED_HEADER
-from unoapi.errors import BrokerUnavailable, SessionUnknown, StoreUnavailable, describe
+from unoapi.errors import BrokerUnavailable, SessionUnknown, ShareUsed, StoreUnavailable, describe
 from unoapi.models.attempts import History
 from unoapi.models.endpoints import origin_of
 from unoapi.models.jobs import DeliverWebhook, Envelope, FanOut, ReleaseEndpoint, ReplayEvents
@@ -91,13 +91,16 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
         _attempt(uno, job, self.history, answer=self.request.get("answer"))
         return
     ordering.ensure_turn(job, uno.ordering)
-    done = False
+    done, is_over = False, True
     try:
         _attempt(uno, job, self.history)
         done = True
+    except ShareUsed:
+        is_over = False  # nothing was posted: it keeps its place, and comes back in a moment
+        raise
     finally:
-        # Retried, postponed or done: the next one need not wait for it.
-        ordering.pass_on(job, uno.ordering, lambda waiting: _attempt_for_another(uno, waiting), done=done)
+        if is_over:  # retried, held or done: the next one need not wait for it
+            ordering.pass_on(job, uno.ordering, lambda waiting: _attempt_for_another(uno, waiting), done=done)
 
 
 @shared_task(name=ReleaseEndpoint.task, base=UnoTask, bind=True)

@@ -202,6 +202,30 @@ def test_an_event_for_one_webhook_that_wants_order_is_queued() -> None:
     assert delivery.contact == CONTACT
 
 
+def test_an_ordered_delivery_whose_receiver_has_its_share_lets_no_later_one_pass() -> None:
+    uno = make_uno(ORDERED, webhook_client=WebhookRecorder(Answer(status=200), Answer(status=200)))
+    recorder: Any = uno.webhook_client
+    events = [make_fan_out(make_event(id=f"wamid.{number}"), ordered=["default"], contact=CONTACT) for number in (1, 2)]
+    uno.ordering.join(events)
+    first, second = (
+        DeliverWebhook.of(event, "default", body=event.body, stored=True, awaited=False) for event in events
+    )
+    uno.bulkhead.share_out(1)
+
+    with (
+        uno.bulkhead.taken("https://other.test", phone="2"),
+        uno.bulkhead.taken("", first.endpoint),
+        pytest.raises(Retry),
+    ):
+        run(uno, first)
+    with pytest.raises(Retry):
+        run(uno, second)
+
+    assert recorder.ids == []
+    run(uno, first)
+    assert recorder.ids == [first.id, second.id]
+
+
 def test_whom_an_event_mutes_is_remembered_after_it_was_delivered_at_once() -> None:
     order: list[str] = []
 
