@@ -29,6 +29,7 @@ from unoapi.errors import (
     PermanentError,
     Poison,
     Postponed,
+    ShareUsed,
     UnoError,
     describe,
     safe_traceback,
@@ -342,7 +343,7 @@ def _level(error: BaseException, *, postponed: bool) -> int:
     """What waits its turn, or for an endpoint of which one line tells, is for who debugs: it may be thousands."""
     if not postponed:
         return WARNING
-    return DEBUG if type(error) in (Postponed, Held) else INFO
+    return DEBUG if type(error) in (Postponed, Held, ShareUsed) else INFO
 
 
 def _attempt_of(error: BaseException) -> Attempt | None:

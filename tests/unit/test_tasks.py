@@ -40,6 +40,7 @@ from unoapi.errors import (
     NoConnector,
     Postponed,
     SendFailed,
+    ShareUsed,
     StoreUnavailable,
     TooOld,
     UnoError,
@@ -453,6 +454,7 @@ def test_a_wait_uses_up_no_retry() -> None:
     [
         (Postponed("an earlier message to the contact is on its way", after_ms=5), []),
         (Held("the endpoint is paused", token="0" * 12, after_ms=5), []),
+        (ShareUsed("its receiver has its share of the threads", after_ms=5, briefly=False), []),
         (NoConnector(PHONE), ["info"]),
         (StoreUnavailable("Redis is not reachable"), ["info"]),
         (SendFailed("WhatsApp did not take it"), ["warning"]),
