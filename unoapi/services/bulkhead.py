@@ -74,7 +74,9 @@ class Bulkhead:
                     over.append(alone_s >= SEEN_S and account.is_quick(name, now))
             if over:
                 wait_ms = bucket_wait_ms(PERMIT_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
-                raise ShareUsed("its receiver has its share of the threads", after_ms=wait_ms, briefly=all(over))
+                raise ShareUsed(
+                    "its receiver, or its number, has its share of the threads", after_ms=wait_ms, briefly=all(over)
+                )
             for account, name in accounts:
                 account.take(name, ticket, now)
         try:
