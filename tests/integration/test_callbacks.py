@@ -593,9 +593,11 @@ def test_whose_number_it_is_says_no_refusal(api: Api, token: str | None, secret:
 
 
 @pytest.mark.parametrize("by", ["nobody", "tenant", "app of a session"])
-def test_nobody_has_many_numbers_looked_for(api: Api, by: str) -> None:
+def test_nobody_has_many_numbers_looked_for(api: Api, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes some questions to Redis, and a thread of the API meanwhile."""
     directory: Any = api.uno.directory
+    guesses = Mock()
+    monkeypatch.setattr("unoapi.web.events.refuse_guess", guesses)
     strangers = [change(f"77{number:03}", messages=[text(f"wamid.{number}")]) for number in range(100)]
     document = callback(change(messages=[text()]), *strangers)
 
@@ -609,6 +611,7 @@ def test_nobody_has_many_numbers_looked_for(api: Api, by: str) -> None:
     assert f"at most {21 if by == 'tenant' else 20} numbers" in answer.text
     assert not [node for node in directory._nodes if node.startswith("77")]
     assert not taken(api)
+    assert guesses.call_count == (by == "nobody")  # the app's signature was right
 
 
 @SENDERS

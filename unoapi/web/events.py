@@ -113,8 +113,7 @@ def receive_any() -> ResponseReturnValue:
         _ensure_usual_size()
     changes, odd = _callback(from_whatsapp=signed or g.operator, signed=by_app)
     if not by_app and not is_operator(given_token()):
-        opened = [] if signed else token_opens(given_token())[1]
-        _ensure_few_named(changes, beside=len(opened))
+        _ensure_few_of_caller(changes, signed=signed)
     accepted, numbers = _Accepted(), _Numbers()
     kept = [callbacks.job_for_odd(part, phone=callbacks.NOBODY) for part in odd]
     problems: list[RequestError] = []
@@ -240,10 +239,19 @@ def _ensure_few_named(changes: Iterable[Change], *, beside: int = 0) -> None:
     """
     most = MOST_NAMED + beside
     if len({callbacks.named_in(change) for change in changes}) > most:
-        if request.headers.get(SIGNATURE):
-            refuse_guess()
         details = f"A request is about at most {most} numbers."
         raise RequestError("Invalid parameter", code=100, status=400, details=details)
+
+
+def _ensure_few_of_caller(changes: Iterable[Change], *, signed: bool) -> None:
+    """The same of a caller of whom nobody knows yet for whom it speaks: its signature may be a guess."""
+    opened = [] if signed else token_opens(given_token())[1]
+    try:
+        _ensure_few_named(changes, beside=len(opened))
+    except RequestError:
+        if signed:
+            refuse_guess()
+        raise
 
 
 def _refusal(error: UnknownNumber, *, by_app: bool) -> RequestError:
