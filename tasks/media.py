@@ -38,7 +38,7 @@ def prepare_message(self: UnoTask, job: PrepareMessage) -> None:
             tools=FileTools(),
             timeout_ms=settings.unoapi_fetch_timeout_ms,
             quota=settings.unoapi_session_media_max,
-            max_age_s=settings.unoapi_send_max_age,
+            patience_s=settings.unoapi_send_max_age // 2,  # then there is time left to send it as it came
             voice=settings.convert_audio_message_to_ogg,
             always_voice=settings.send_audio_message_as_ptt,
             waveform=settings.send_audio_waveform,

@@ -96,7 +96,7 @@ def test_a_connectors_trouble_is_reported_with_its_session(uno: Stack, ingest: I
 def test_an_error_of_the_api_is_reported(uno: Stack, ingest: Ingest) -> None:
     other = "5511000000009"
     web = uno.web()
-    spoilt = json.dumps({"authToken": BODY, "webhooks": [{"url": BODY}]})
+    spoilt = json.dumps({"authToken": BODY, "webhooks": BODY})
     redis.Redis.from_url(uno.environment["REDIS_URL"]).set(f"unoapi-config:{other}", spoilt)
 
     uno.get(f"/v15.0/{other}")

@@ -115,7 +115,7 @@ def prepared(
     stores: Any = shelf
     return preparation.prepare(
         job, for_phone=for_phone, files=stores, index=stores, downloader=cast("Any", web), tools=FileTools(),
-        timeout_ms=1000, quota=quota, max_age_s=600,
+        timeout_ms=1000, quota=quota, patience_s=300,
     )  # fmt: skip
 
 

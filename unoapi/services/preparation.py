@@ -98,7 +98,7 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
     tools: MediaTools,
     timeout_ms: int,
     quota: int,
-    max_age_s: int,
+    patience_s: int,
     voice: bool = True,
     always_voice: bool = False,
     waveform: bool = True,
@@ -106,7 +106,8 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
     """The message as it is sent, and what could not be done, if so.
 
     Whatever goes wrong with its file, the message goes on with the file as it came: who sends it refuses what phones
-    cannot show. While what holds the files is away it raises Postponed instead, up to the message's age of `max_age_s`.
+    cannot show. While what holds the files is away it raises Postponed instead, until the message is older than
+    `patience_s`.
     """
     message = message_of(job)
     document = copied(message.to_wire())
@@ -134,7 +135,7 @@ def prepare(  # noqa: PLR0913 (collaborators and switches)
         except FAILURES as error:
             problem = f"{error}"
         except StoreUnavailable as error:
-            if not too_old(job, max_age_s=max_age_s):
+            if not too_old(job, max_age_s=patience_s):
                 raise wait_for_store(error, age_ms=now_ms() - job.due_at_ms) from error
             problem = f"{error}"
         except UnoError:

@@ -60,7 +60,7 @@ def unfolded(document: dict[str, Any], kind: str) -> dict[str, Any]:
         return document
     try:
         return {**document, **_unfolded({kind: document[kind]})}
-    except _TooDeep:
+    except ValueError:
         return document
 
 
@@ -87,13 +87,9 @@ def from_json(value: Any) -> Any:
     return document
 
 
-class _TooDeep(Exception):
-    """Read out of their texts, the parts are nested more than `MAX_DEPTH` levels deep."""
-
-
 def _unfolded(part: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
-        raise _TooDeep
+        raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
     if isinstance(part, list):
         return [_unfolded(inner, depth + 1) for inner in part]
     if not isinstance(part, dict):
