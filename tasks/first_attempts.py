@@ -58,6 +58,8 @@ FEW_ANSWERS = 16
 """Fewer cost as much as so many do: others are looked for before they are settled."""
 NOT_PLAIN, NOT_RECORDED = (logging.DEBUG, "not_plain"), (logging.WARNING, "not_recorded")
 TURN_S = 1.0
+HELD_S = 0.02
+"""What waits for its receiver is looked at so often: it may be slow by now, or a thread of the pool may be done."""
 ANSWER_WITHIN_S = 5.0
 """Longer than any answer of Redis may take."""
 KNOWN_FOR_S = 1.0
@@ -193,7 +195,7 @@ class FirstAttempts:
                 if self._asked is None and not self._stopping:
                     self._ask(_taken(self._arrived))
                 self._asleep = self._asked is None  # before the look, so that no message arrives unnoticed
-                self._loop.turn(0 if self._has_more() else TURN_S)
+                self._loop.turn(0 if self._has_more() else HELD_S if self._held else TURN_S)
                 self._asleep = False
                 if 0 < len(self._answered) < FEW_ANSWERS:
                     self._loop.turn(0)  # others have come meanwhile

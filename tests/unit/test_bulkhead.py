@@ -121,6 +121,24 @@ def test_the_last_tenth_is_for_others_that_there_were_within_the_hour() -> None:
     assert [caught.value.briefly for caught in (soon, slow, shared)] == [True, False, False]
 
 
+def test_beside_others_only_who_is_very_quick_is_waited_for() -> None:
+    """To put each message off costs more than to wait for answers that come at once."""
+    bulkhead, began = Bulkhead(50), 100.0
+    briefly = []
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as permits:
+        patch.setattr("unoapi.services.bulkhead.time.monotonic", lambda: began)
+        permits.enter_context(bulkhead.taken(B, Endpoint("2", "b")))
+        for _ in range(20):
+            permits.enter_context(bulkhead.taken(A, Endpoint("1", "a")))
+        for after_s in (0.019, 0.021):
+            patch.setattr("unoapi.services.bulkhead.time.monotonic", lambda at=began + after_s: at)
+            with pytest.raises(ShareUsed) as caught, bulkhead.taken(A, Endpoint("1", "a")):
+                pass
+            briefly.append(caught.value.briefly)
+
+    assert briefly == [True, False]
+
+
 @pytest.mark.parametrize("others_wait", [True, False])
 def test_all_endpoints_of_one_number_are_one(others_wait: bool) -> None:
     """One number has twenty webhooks, at as many hosts as it likes: a few slow ones had all threads."""

@@ -241,7 +241,7 @@ class Postponed(TransientError):
 
 
 class ShareUsed(Postponed):
-    """Who it is for uses as many threads as it may. `briefly`: nobody else has work, and it may answer any moment."""
+    """Who it is for uses as many threads as it may. `briefly`: it may answer any moment, and nobody waits for that."""
 
     reason = "share_used"
 

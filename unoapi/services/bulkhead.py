@@ -24,7 +24,9 @@ SEEN_S = 5.0
 KNOWN_S = 3600.0
 """For so long it counts as one that may have work again: what comes for it finds a thread."""
 SLOW_S = 1.0
-"""Who has not answered for so long is slow: nothing more waits in the process for its answer."""
+"""Who is alone and has not answered for so long is slow: nothing more waits in the process for its answer."""
+QUICK_PER_S = 1000
+"""Whose share answers so many a second keeps the others waiting no longer than it takes to put its messages off."""
 PERMIT_WAIT_MS = 2000
 
 
@@ -71,7 +73,8 @@ class Bulkhead:
                 alone_s = account.note_work(name, now)
                 shared = self._of_number if account is self._numbers else self._half
                 if account.busy(name) >= self._limit(alone_s, shared=shared):
-                    over.append(alone_s >= SEEN_S and account.is_quick(name, now))
+                    within_s = SLOW_S if alone_s >= SEEN_S else shared / QUICK_PER_S
+                    over.append(account.is_quick(name, now, within_s=within_s))
             if over:
                 wait_ms = bucket_wait_ms(PERMIT_WAIT_MS, draw=random.random())  # noqa: S311 (spreads load)
                 raise ShareUsed(
@@ -167,9 +170,9 @@ class _Account:
     def busy(self, name: Hashable) -> int:
         return len(self._busy.get(name, ()))
 
-    def is_quick(self, name: Hashable, now: float) -> bool:
-        """Whether it is not known to be slow: nothing has waited for its answer for long."""
-        return all(now - since < SLOW_S for since in islice(self._busy.get(name, {}).values(), 1))
+    def is_quick(self, name: Hashable, now: float, *, within_s: float) -> bool:
+        """Whether it is not known to be slow: nothing has waited longer for its answer."""
+        return all(now - since < within_s for since in islice(self._busy.get(name, {}).values(), 1))
 
     def take(self, name: Hashable, ticket: object, now: float) -> None:
         self._busy.setdefault(name, {})[ticket] = now
