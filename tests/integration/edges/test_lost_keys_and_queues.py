@@ -128,6 +128,64 @@ def sound() -> bytes:
     return file.getvalue()
 
 
+# --- Redis by numbers: before others have work, beside whom a burst is put off, which costs a step more ---
+
+
+def footprint(uno: Stack) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Bytes of all keys, and their number and bytes by the first part of their names."""
+    client = store(uno)
+    names = [str(name) for name in client.scan_iter(count=1000)]
+    pipeline = client.pipeline(transaction=False)
+    for name in names:
+        pipeline.memory_usage(name, samples=0)
+    kinds: dict[str, tuple[int, int]] = {}
+    for name, size in zip(names, pipeline.execute(), strict=True):
+        count, total = kinds.get(name.partition(":")[0], (0, 0))
+        kinds[name.partition(":")[0]] = (count + 1, total + int(size or 0) + KEY_COST)
+    return sum(total for _, total in kinds.values()), kinds
+
+
+@pytest.mark.parametrize(("direction", "most"), [("sent", 2048), ("received", 1024)])
+def test_a_message_needs_little_memory_in_redis(
+    uno: Stack, hooks: Receiver, phone: str, direction: str, most: int
+) -> None:
+    """Promise 10: with the defaults, all its statuses and one webhook."""
+    path = hooked(uno, hooks, phone)
+    for _ in range(3):
+        skipped = times_skipped(uno)
+        hooks.clear()
+        _, kinds_before = footprint(uno)
+        with ThreadPoolExecutor(2) as clients:
+            if direction == "sent":
+                contacts = [f"{int(CONTACT) + number}" for number in range(MEASURED)]  # a line of one waits for itself
+                list(clients.map(lambda contact: uno.send(contact, phone=phone, to=contact), contacts))
+            else:
+                list(clients.map(lambda number: uno.contact_writes(f"{number}", phone=phone), range(MEASURED)))
+        wanted = 3 * MEASURED if direction == "sent" else MEASURED
+        arranged(lambda: hooks.count(path) >= wanted, what="all are delivered", within_s=60, every_s=0.2)  # noqa: B023
+        happens(lambda: False, within_s=0.3)  # what is written behind
+        _, kinds = footprint(uno)
+        if times_skipped(uno) == skipped:
+            break
+        happens(lambda: False, within_s=3)
+    else:
+        pytest.skip("the machine is too busy: Redis was skipped in each round, so not everything was stored")
+
+    grown = {name: size - kinds_before.get(name, (0, 0))[1] for name, (_, size) in kinds.items()}
+    logged = grown.pop(LOGGED)
+    del grown[COUNTED]
+    assert sum(grown.values()) / MEASURED <= most, kinds
+    assert 0 < logged / MEASURED <= LOGGED_B, kinds
+    new = {name: kinds[name][0] - kinds_before.get(name, (0, 0))[0] for name in (LOGGED, COUNTED)}
+    assert new[LOGGED] <= 2, "one list of the number, and one of all"
+    assert new[COUNTED] <= MOST_COUNTED, kinds
+
+
+def times_skipped(uno: Stack) -> int:
+    """How often a process did without Redis, because it did not answer in time."""
+    return sum(process.output().count("redis_skipped") for process in uno.processes)
+
+
 # --- one key ---
 
 
@@ -195,64 +253,6 @@ def test_a_retry_whose_waiting_queue_is_missing_is_not_lost(uno: Stack, hooks: R
         uno.cli("release")
 
     assert tried_again or dead or uno.waiting()
-
-
-# --- Redis by numbers ---
-
-
-def footprint(uno: Stack) -> tuple[int, dict[str, tuple[int, int]]]:
-    """Bytes of all keys, and their number and bytes by the first part of their names."""
-    client = store(uno)
-    names = [str(name) for name in client.scan_iter(count=1000)]
-    pipeline = client.pipeline(transaction=False)
-    for name in names:
-        pipeline.memory_usage(name, samples=0)
-    kinds: dict[str, tuple[int, int]] = {}
-    for name, size in zip(names, pipeline.execute(), strict=True):
-        count, total = kinds.get(name.partition(":")[0], (0, 0))
-        kinds[name.partition(":")[0]] = (count + 1, total + int(size or 0) + KEY_COST)
-    return sum(total for _, total in kinds.values()), kinds
-
-
-@pytest.mark.parametrize(("direction", "most"), [("sent", 2048), ("received", 1024)])
-def test_a_message_needs_little_memory_in_redis(
-    uno: Stack, hooks: Receiver, phone: str, direction: str, most: int
-) -> None:
-    """Promise 10: with the defaults, all its statuses and one webhook."""
-    path = hooked(uno, hooks, phone)
-    for _ in range(3):
-        skipped = times_skipped(uno)
-        hooks.clear()
-        _, kinds_before = footprint(uno)
-        with ThreadPoolExecutor(2) as clients:
-            if direction == "sent":
-                contacts = [f"{int(CONTACT) + number}" for number in range(MEASURED)]  # a line of one waits for itself
-                list(clients.map(lambda contact: uno.send(contact, phone=phone, to=contact), contacts))
-            else:
-                list(clients.map(lambda number: uno.contact_writes(f"{number}", phone=phone), range(MEASURED)))
-        wanted = 3 * MEASURED if direction == "sent" else MEASURED
-        arranged(lambda: hooks.count(path) >= wanted, what="all are delivered", within_s=60, every_s=0.2)  # noqa: B023
-        happens(lambda: False, within_s=0.3)  # what is written behind
-        _, kinds = footprint(uno)
-        if times_skipped(uno) == skipped:
-            break
-        happens(lambda: False, within_s=3)
-    else:
-        pytest.skip("the machine is too busy: Redis was skipped in each round, so not everything was stored")
-
-    grown = {name: size - kinds_before.get(name, (0, 0))[1] for name, (_, size) in kinds.items()}
-    logged = grown.pop(LOGGED)
-    del grown[COUNTED]
-    assert sum(grown.values()) / MEASURED <= most, kinds
-    assert 0 < logged / MEASURED <= LOGGED_B, kinds
-    new = {name: kinds[name][0] - kinds_before.get(name, (0, 0))[0] for name in (LOGGED, COUNTED)}
-    assert new[LOGGED] <= 2, "one list of the number, and one of all"
-    assert new[COUNTED] <= MOST_COUNTED, kinds
-
-
-def times_skipped(uno: Stack) -> int:
-    """How often a process did without Redis, because it did not answer in time."""
-    return sum(process.output().count("redis_skipped") for process in uno.processes)
 
 
 # --- never twice, never falsely ---
