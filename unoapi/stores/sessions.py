@@ -7,6 +7,7 @@ import random
 import secrets
 import time
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
@@ -441,14 +442,17 @@ def _without_options(config: dict[str, Any], places: Iterable[tuple[int | str, .
     if not wrong:
         return config
     unserved = {number for number, name in wrong if name in WHERE_EVENTS_GO}
-    webhooks, number = [], -1
+    webhooks, checked = [], count()
     for webhook in config["webhooks"]:
-        number += not goes_nowhere(webhook)  # those that go nowhere were not checked
+        if goes_nowhere(webhook):  # it was not checked
+            webhooks.append(webhook)
+            continue
+        number = next(checked)
         kept = {name: part for name, part in webhook.items() if (number, name) not in wrong}
-        if number in unserved and not goes_nowhere(webhook):
+        if number in unserved:
             kept = {name: part for name, part in kept.items() if name not in WHERE_EVENTS_GO}
             kept |= {"id": webhook.get("id") or "default", "urlAbsolute": NO_VALID_ADDRESS}
-        webhooks.append(webhook if goes_nowhere(webhook) else kept)
+        webhooks.append(kept)
     return {**config, "webhooks": webhooks}
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from unoapi.models.strict_json import MAX_DEPTH, is_too_deep, parsed
 from unoapi.models.text import mended
@@ -32,10 +35,9 @@ FLAGS = frozenset({"preview_url", "voice"})
 """What is true or false there."""
 DEGREES = frozenset({"latitude", "longitude"})
 DEGREE = re.compile(r"-?[0-9]{1,3}(?:\.[0-9]{1,18})?", re.ASCII)
-WORDS = {
-    **dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True),
-    **dict.fromkeys(("0", "f", "false", "n", "no", "off"), False),
-}
+FLAG = TypeAdapter(bool)
+"""What the fields of phones take for true or false."""
+TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 MENUS = ("button", "list", "cta_url")
 """The kinds of interactive messages that have no fields of a client's own."""
 FRAME = ("header", "body", "footer")
@@ -81,7 +83,7 @@ def from_json(value: Any) -> Any:
     except (ValueError, RecursionError):
         raise ValueError("must be JSON, or a text of it") from None
     if is_too_deep(document):
-        raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
+        raise ValueError(TOO_DEEP)
     if document != mended(document):
         raise ValueError("holds a control character or half of a surrogate pair")
     return document
@@ -89,7 +91,7 @@ def from_json(value: Any) -> Any:
 
 def _unfolded(part: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
-        raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
+        raise ValueError(TOO_DEEP)
     if isinstance(part, list):
         return [_unfolded(inner, depth + 1) for inner in part]
     if not isinstance(part, dict):
@@ -128,7 +130,9 @@ def _plain(part: Any, name: str = "") -> Any:
     if isinstance(part, bool):
         return part
     if name in FLAGS and isinstance(part, int | str):
-        return WORDS.get(f"{part}".lower(), part)
+        with suppress(ValidationError):
+            return FLAG.validate_python(part)
+        return part
     return str(part) if name in TEXTS and isinstance(part, int | float) else part
 
 
