@@ -92,7 +92,7 @@ def events(stage: Stage) -> list[Row]:
     """Events through fan-out and delivery."""
     rounds = interleaved(
         {"deliveries": partial(ours.deliveries, steady(stage)), "events": partial(ours.events, steady(stage))},
-        stage.sizes.steady_rounds,
+        stage.sizes.close_rounds,
     )
     return [
         compared("events/s end to end : deliveries/s", rounds, "events", "deliveries", "per_s", at_least=0.9),
