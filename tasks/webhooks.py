@@ -215,10 +215,15 @@ def _context(uno: Uno, answer: EarlierAnswer | None = None) -> webhooks.Delivery
 
 
 def _attempt_for_another(uno: Uno, job: DeliverWebhook) -> bool:
-    """Make the attempt of a delivery whose message waits in RabbitMQ. Whether it is done; else that message tries."""
+    """Make the attempt of a delivery whose message waits in RabbitMQ. Whether it is done; else that message tries.
+
+    Raises ShareUsed.
+    """
     with bound(message_id=job.message_id, phone=job.phone, task_id=job.id):
         try:
             _attempt(uno, job, History())
+        except ShareUsed:
+            raise
         except Exception as error:  # noqa: BLE001 (the message that waits is handled as any other)
             log.info("attempt_for_another_failed", webhook_id=job.webhook_id, error=describe(error))
             return False

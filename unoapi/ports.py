@@ -965,6 +965,9 @@ class Ordering(Protocol):
         One that is `done` is known as such from the moment at which it is not in the queue any more.
         """
 
+    def give_back(self, job: DeliverWebhook) -> None:
+        """Leave a delivery that was taken, and of which no attempt was made, to its own message; it stays in front."""
+
     def skip(self, skipped: Sequence[tuple[EventJob, str]]) -> None:
         """Take events out of the queues of webhooks that do not get them."""
 

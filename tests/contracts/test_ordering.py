@@ -74,6 +74,16 @@ def test_who_has_no_time_leaves_the_next_to_its_own_message(ordering: Ordering) 
     assert ordering.position(delivery(2)) == 0
 
 
+def test_who_was_taken_for_nothing_goes_when_its_own_message_comes(ordering: Ordering) -> None:
+    ordering.join([event(1), event(2), event(3)])
+    ordering.position(delivery(2))
+    ordering.leave(delivery(1), take=True)
+
+    ordering.give_back(delivery(2))
+
+    assert [ordering.position(delivery(number)) for number in (2, 3)] == [0, 1]
+
+
 def test_an_event_that_a_webhook_does_not_get_makes_room(ordering: Ordering) -> None:
     ordering.join([event(1), event(2)])
 

@@ -390,6 +390,9 @@ class MemoryOrdering:
         self._taken.add(line[0])
         return self._waiting.pop(line[0])
 
+    def give_back(self, job: DeliverWebhook) -> None:
+        self._taken.discard(job.id)
+
     def skip(self, skipped: Sequence[tuple[EventJob, str]]) -> None:
         for event, webhook_id in skipped:
             line = self._line(event.phone, webhook_id, event.contact)

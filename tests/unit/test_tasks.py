@@ -683,6 +683,30 @@ def test_a_status_that_a_later_one_overtook_goes_to_nobody_and_leaves_the_line()
     assert line.lines[LINE] == []
 
 
+def test_what_finds_no_thread_in_its_turn_is_passed_by_no_later_event() -> None:
+    class OneThread(WebhookRecorder):
+        def post(self, *_: Any, delivery_id: str, **__: Any) -> Answer:
+            posted.append(delivery_id)
+            if len(posted) > 1:
+                raise ShareUsed("its receiver has its share of the threads", after_ms=5, briefly=False)
+            return Answer(200)
+
+    posted: list[str] = []
+    uno = make_uno(ORDERED, webhook_client=OneThread())
+    events = [make_fan_out(id=f"e{number}", contact=CONTACT, ordered=["default"]) for number in range(3)]
+    uno.ordering.join(events)
+    first, second, third = (
+        make_delivery(id=delivery_id(event.id, "default"), event_id=event.id, contact=CONTACT) for event in events
+    )
+    for waiting_one in (second, third):
+        uno.ordering.position(waiting_one)
+
+    run(uno, first)
+
+    assert posted == [first.id, second.id]
+    assert [uno.ordering.position(job) for job in (second, third)] == [0, 1]
+
+
 @pytest.mark.parametrize("make_job", [given_up_send, media_job, overdue_result])
 def test_an_event_that_a_task_publishes_stands_in_line(make_job: Any) -> None:
     class NoFiles:

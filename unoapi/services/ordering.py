@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from unoapi.errors import Postponed
+from unoapi.errors import Postponed, ShareUsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +38,15 @@ def pass_on(
 ) -> None:
     """Let the next delivery go, and make the attempts of those that wait already.
 
-    `done` is whether the job was delivered; `attempt` says the same of the others, and must not raise.
+    `done` is whether the job was delivered; `attempt` says the same of the others, and raises nothing but ShareUsed.
     """
     deadline = time.monotonic() + LONGEST_RUN_S
     following = order.leave(job, take=True, done=done)
     while following is not None:
-        done = attempt(following)
+        try:
+            done = attempt(following)
+        except ShareUsed:  # nothing was posted: later ones must not pass it
+            order.give_back(following)
+            return
         # When the time is up, the next one is left to the message that comes by itself.
         following = order.leave(following, take=time.monotonic() < deadline, done=done)

@@ -150,6 +150,11 @@ class RedisOrdering:
             return None  # of another version; its message comes by itself
         return taken
 
+    def give_back(self, job: DeliverWebhook) -> None:
+        """Leave a delivery that was taken, and of which no attempt was made, to its own message; it stays in front."""
+        with suppress(StoreUnavailable):  # the mark ends by itself
+            self._call(("DEL", _passed_key(job.id)))
+
     def skip(self, skipped: Sequence[tuple[EventJob, str]]) -> None:
         """Take events out of the queues of webhooks that do not get them; what is owed is settled either way."""
         gone: list[Command] = [
