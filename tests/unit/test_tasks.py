@@ -754,15 +754,16 @@ class NoStore:
         raise StoreUnavailable("the bucket does not answer")
 
 
-def test_a_received_file_waits_some_minutes_for_a_store_that_is_away() -> None:
+@pytest.mark.parametrize(("age_ms", "wait_ms"), [(0, 2_000), (100_000, 50_000), (290_000, 60_000)])
+def test_a_received_file_waits_some_minutes_for_a_store_that_is_away(age_ms: int, wait_ms: int) -> None:
     uno = make_uno(make_session(), remote_media=NoStore())
-    job = media_job(uno)
+    job = media_job(uno).model_copy(update={"accepted_at_ms": now_ms() - age_ms})
 
     with pytest.raises(Retry):
         run(uno, job)
 
     (again,) = waiting(uno)
-    assert 15_000 <= int(again.properties["expiration"]) < 20_000
+    assert wait_ms <= int(again.properties["expiration"]) < wait_ms * 1.3
     uno.close()
 
 

@@ -9,13 +9,13 @@ import tempfile
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import ConversionFailed, FetchFailed, Postponed, StoreUnavailable
+from unoapi.errors import ConversionFailed, FetchFailed, StoreUnavailable
 from unoapi.models.cloud_api.events import error_object, serialise
 from unoapi.models.file_types import HEAD_BYTES, received_type
-from unoapi.models.jobs import ConvertAudio, FanOut, SaveMedia, computed_id
+from unoapi.models.jobs import ConvertAudio, FanOut, SaveMedia, computed_id, now_ms
 from unoapi.models.media import MAX_BYTES, MEDIA_TYPES, media_id_of
 from unoapi.services.media import pieces_of, save
-from unoapi.services.retries import too_old
+from unoapi.services.retries import too_old, wait_for_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from unoapi.models.media import MediaFile
     from unoapi.ports import MediaIndex, MediaStore, MediaTools, RemoteMedia
 
-STORE_WAIT_MS = 15_000
 LONGEST_WAIT_S = 300
 """A received message waits so long for its file while the store is away: the file is fetched anew at each try."""
 
@@ -67,7 +66,7 @@ def save_media(
 def _wait_for_files(job: EventJob, error: StoreUnavailable) -> None:
     """Raise Postponed while what holds the files is away, unless the event has waited for it long enough."""
     if not too_old(job, max_age_s=LONGEST_WAIT_S):
-        raise Postponed(f"the file cannot be stored: {error}", after_ms=STORE_WAIT_MS) from error
+        raise wait_for_store(error, age_ms=now_ms() - job.accepted_at_ms) from error
 
 
 def _with_media(
