@@ -107,7 +107,7 @@ def test_failures_are_gathered_and_told_together_once() -> None:
     assert told.title == "Uno API localhost: 3 deliveries were given up"
     assert "wamid.0, wamid.2" in told.body
     assert "HTTP 410" in told.body
-    assert f"unoapi dead replay --phone {PHONE} --webhook default" in told.body
+    assert f"unoapi dead replay --phone {PHONE} --webhook default --reason gone" in told.body
     assert told.level == "failure"
     assert jobs(uno) == []
 

@@ -13,6 +13,7 @@ from unoapi.errors import CallbackFailed, Postponed
 from unoapi.models.alerts import MAX_ALERT_CHARS, Alert, AlertGroup, Digest
 from unoapi.models.attempts import MAX_ERROR_CHARS
 from unoapi.models.cloud_api.events import read_document
+from unoapi.models.dead_letters import LOST_CAUSES
 from unoapi.models.jobs import CollectAlert, Envelope, PostAlert, SendDigest, computed_id
 
 if TYPE_CHECKING:
@@ -177,7 +178,8 @@ def _advice(alert: Alert) -> str:
     if alert.kind == "transcription.failed":
         return "see the key and the credit of the service that transcribes, then put them back\nunoapi dead list"
     advice = REASONS.get(alert.reason, "mend the receiver")
-    return f"{advice}, then put them back\nunoapi dead list {of_webhook}\nunoapi dead replay {of_webhook}"
+    named = f" --reason {alert.reason}" if alert.reason in LOST_CAUSES else ""  # else a replay leaves them alone
+    return f"{advice}, then put them back\nunoapi dead list {of_webhook}\nunoapi dead replay {of_webhook}{named}"
 
 
 REASONS = {
