@@ -66,6 +66,7 @@ def test_the_steps_come_back_as_they_were_oldest_first(traces: Traces) -> None:
         entry(1),
         entry(2),
     ]
+    assert traces.read_all([(PHONE, "wamid.1")]) == [[entry(0), entry(1), entry(2)]]
 
 
 def test_a_queued_step_has_the_id_of_its_delivery_from_the_first_attempt_on(traces: Traces) -> None:

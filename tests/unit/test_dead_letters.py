@@ -120,6 +120,21 @@ def test_a_replay_puts_a_dead_letter_back_and_traces_it() -> None:
     )
 
 
+def test_a_replay_is_before_what_follows_from_it_however_quick_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the message waits in all lists for ever: its last step would be the replay."""
+    house = House(make_dead_letter())
+
+    def deliver(*_: object, **__: object) -> None:
+        house.traces.add(TraceEntry(step="delivered", phone=PHONE, message_id="wamid.1", webhook="default"))
+
+    monkeypatch.setattr(house.queue, "put_back", deliver)
+    monkeypatch.setattr("unoapi.services.dead_letters.time.sleep", lambda _: deliver())
+
+    assert house.outcomes(rate=1.0) == ["replayed"]
+
+    assert [entry.step for entry in house.traces.find("wamid.1")] == ["replayed", "delivered", "delivered"]
+
+
 def test_what_was_delivered_meanwhile_is_removed_and_not_put_back() -> None:
     house = House(make_dead_letter())
     house.deliveries.finish("delivery-1", DONE)

@@ -99,7 +99,9 @@ class DeadLetters:
                 if outcome == "replayed"
             ]
             if replayed:
+                at = datetime.now(UTC)  # its next steps may come before the confirm, and before the pause of a rate
                 self._queue.put_back(replayed, accepted_at_ms=now_ms())
+                self._traces.add(*(_replay_entry(letter, at=at) for letter in replayed if letter.job is not None))
             if rate:
                 time.sleep(len(replayed) / rate)
             return outcomes
@@ -143,12 +145,9 @@ class DeadLetters:
         return walk
 
     def _locked(self, results: Iterator[DeadLetterResult]) -> Iterator[DeadLetterResult]:
-        """The results, each replay traced; raises DeadLettersBusy, which names the holder, while another verb works."""
+        """The results; raises DeadLettersBusy, which names the holder, while another verb works."""
         try:
-            for result in results:
-                if result.outcome == "replayed" and result.dead_letter.job is not None:
-                    self._traces.add(_replay_entry(result.dead_letter))
-                yield result
+            yield from results
         except DeadLettersBusy as error:
             raise DeadLettersBusy(self._holder.read() or error.holder) from None
         self._holder.clear()
@@ -174,8 +173,9 @@ def _throw_away(dead_letters: Sequence[DeadLetter]) -> Sequence[Outcome]:
     return ["purged"] * len(dead_letters)
 
 
-def _replay_entry(dead_letter: DeadLetter) -> TraceEntry:
+def _replay_entry(dead_letter: DeadLetter, *, at: datetime) -> TraceEntry:
     return TraceEntry(
+        at=at,
         step="replayed",
         phone=dead_letter.phone,
         message_id=dead_letter.message_id,

@@ -130,14 +130,15 @@ class RedisTraces:
         return completed(sorted([*earlier, *entries], key=lambda entry: entry.at))
 
     def read_all(self, messages: Sequence[tuple[str, str]]) -> list[list[TraceEntry]]:
-        """The last steps of each message, by phone and id, as they were written. Raises StoreUnavailable."""
+        """The last steps of each message, by phone and id, oldest first. Raises StoreUnavailable."""
         if not messages:
             return []
         lists = self._redis.call(*(("LRANGE", _trace_key(*message), -MAX_TRACE_ENTRIES, -1) for message in messages))
-        return [
+        found = [
             [entry for text in texts if (entry := _unpacked(*message, text)) is not None]
             for message, texts in zip(messages, lists, strict=True)
         ]
+        return [sorted(entries, key=lambda entry: entry.at) for entries in found]
 
     def find(self, message_id: str) -> list[TraceEntry]:
         """The last steps of a message of any phone. Raises StoreUnavailable.
