@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from tests.support.fakes import PHONE
-from unoapi.models.message_log import STUCK, OwnMessageQuery, is_contact, state_of, stuck_by
+from unoapi.models.message_log import STUCK, OwnMessageQuery, is_contact, is_searchable, state_of, stuck_by
 from unoapi.models.trace import Step, read_entry
 
 if TYPE_CHECKING:
@@ -108,11 +108,27 @@ def test_a_message_that_goes_well_costs_no_entry_in_an_index(word: Step) -> None
         ("4422", "120363040468224422@g.us", True),
         ("BR.abc", "BR.abc", True),
         ("Maria", "5549988887777", False),
+        ("0001", "5549988880001", True),
+        ("0001", "5549988881111", False),
+        ("049 98888-7777", "5549988887777", True),
+        ("(49) 8888-7777", "5549988887777", True),
+        ("(48) 8888-7777", "5549988887777", False),
+        ("+55 (0xx49) 8888-7777", "5549988887777", True),
+        ("https://wa.me/5549988887777?text=5", "5549988887777", True),
+        ("5549988887777:12@s.whatsapp.net", "5549988887777", True),
+        ("5549988887777.0", "5549988887777", True),
+        ("\uff15\uff15\uff14\uff19\uff19\uff18\uff18\uff18\uff18\uff17\uff17\uff17\uff17", "5549988887777", True),
+        ("+52 55 1234-5678", "5215512345678", True),
+        ("5215512345678", "525512345678", True),
+        ("+54 11 15 2345-6789", "5491123456789", True),
+        ("123:3@LID", "123@lid", True),
+        ("120363040468224422-group", "120363040468224422@g.us", True),
         ("", "5549988887777", False),
     ],
 )
 def test_a_contact_is_asked_for_as_people_write_a_phone(asked: str, contact: str, meant: bool) -> None:
     assert is_contact(asked)(contact) is meant
+    assert is_searchable(asked) or not meant
 
 
 @pytest.mark.parametrize(

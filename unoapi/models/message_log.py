@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from unoapi.models.contacts import contact_keys
 from unoapi.models.identity import is_user_id
 from unoapi.models.phones import digits_of, with_ninth_digit, without_ninth_digit
 from unoapi.models.trace import TraceEntry
@@ -26,6 +27,9 @@ STUCK: tuple[State, ...] = ("waiting", "failed", "dead")
 """States that few messages are in, and that people look for: of all numbers together they have an index."""
 MAX_LISTED = 200
 MIN_DIGITS = 4
+BRAZIL = "55"
+NATIONAL_DIGITS = 10
+"""Of a number that names its area: a zero may stand before it, and Brazil's ninth digit be missing."""
 SPAN = re.compile(r"(\d{1,9})([smhd])")
 WITHOUT_ZONE = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d(?:\.\d{1,6})?)?)?", re.ASCII)
 """A day, or a time that names no zone."""
@@ -135,7 +139,7 @@ class MessageQuery(OwnMessageQuery):
 
 def is_searchable(asked: str) -> bool:
     """Whether a contact can be found by this: an address, a user id, or enough digits of a phone."""
-    return not asked or "@" in asked or is_user_id(asked) or len(digits_of(asked)) >= MIN_DIGITS
+    return not asked or "@" in asked or is_user_id(asked) or any(map(_ends_of, (asked, *contact_keys(asked))))
 
 
 NOT_SEARCHABLE = f"must be a phone, its last digits (at least {MIN_DIGITS}), or an address such as …@g.us"
@@ -143,10 +147,21 @@ NOT_SEARCHABLE = f"must be a phone, its last digits (at least {MIN_DIGITS}), or 
 
 def is_contact(asked: str) -> Callable[[str], bool]:
     """Whether a contact is meant: by the address, the phone as people write it, or its last digits."""
-    digits = digits_of(asked)
-    ends = {digits, with_ninth_digit(digits), without_ninth_digit(digits)} if len(digits) >= MIN_DIGITS else set()
-    known = tuple(ends)
-    return lambda contact: contact == asked or (bool(known) and contact.partition("@")[0].endswith(known))
+    keys = contact_keys(asked)
+    known = tuple({end for written in (asked, *keys) for end in _ends_of(written)})
+    return lambda contact: contact in (asked, *keys) or (bool(known) and contact.partition("@")[0].endswith(known))
+
+
+def _ends_of(written: str) -> set[str]:
+    """With what the digits of a contact may end that is written so; nothing when there are too few of them."""
+    digits = digits_of(written)
+    if len(digits) < MIN_DIGITS:
+        return set()
+    national = digits.lstrip("0")
+    ends = {national, with_ninth_digit(f"{BRAZIL}{national}").removeprefix(BRAZIL)}
+    return {digits, with_ninth_digit(digits), without_ninth_digit(digits)} | (
+        ends if len(national) >= NATIONAL_DIGITS else set()
+    )
 
 
 def stuck_by(entry: TraceEntry) -> State | None:
