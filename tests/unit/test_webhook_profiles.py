@@ -143,15 +143,33 @@ def test_meta_gets_edits_and_deletions_as_messages_and_nothing_of_ours() -> None
     edited = message("meta", **edit)
     (job,) = of_phone(deleted)
     body = json.loads(body_for(make_webhook(profile="meta"), job) or "")  # type: ignore[arg-type]
-    (revoked,) = body["entry"][0]["changes"][0]["value"]["messages"]
+    value = body["entry"][0]["changes"][0]["value"]
+    (revoked,) = value["messages"]
 
     assert edited["type"] == "edit"
     assert edited["edit"] == {"original_message_id": "wamid.0", "message": {"type": "text", "text": {"body": "new"}}}
     assert {"message_type", "context", "text"} & edited.keys() == set()
     assert (revoked["type"], revoked["from"]) == ("revoke", CONTACT)
     assert revoked["revoke"] == {"original_message_id": "3EB0"}
+    assert value["contacts"][0]["profile"]["name"] == CHAT["push_name"]  # receivers call the contact so
     assert {"filename", "view_once"} & picture["image"].keys() == set()
     assert shaped("meta", make_status("deleted")) is None
+
+
+def test_meta_gets_no_status_post_of_the_number_either() -> None:
+    post = {
+        "from": PHONE,
+        "to": "status@broadcast",
+        "id": "3EB0",
+        "timestamp": "7",
+        "type": "text",
+        "text": {"body": "x"},
+    }
+
+    (event,) = split(PHONE, [Change({"message_echoes": [post]}, field="smb_message_echoes")])
+
+    assert shaped("meta", event) is None
+    assert shaped("meta", make_echo()) is not None
 
 
 def test_meta_gets_the_deletion_of_what_could_not_be_read_by_the_id_that_was_told() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.models.cloud_api.events import serialise, whole_error
 from unoapi.models.media import MEDIA_TYPES, is_own_media_id
 from unoapi.models.message_keys import OWN_IDS, UNREADABLE
-from unoapi.models.phones import LID
+from unoapi.models.phones import LID, STATUS_POSTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,8 +71,9 @@ def _meta(change: dict[str, Any], _: str) -> dict[str, Any] | None:
 
 
 def _is_status_post(value: dict[str, Any]) -> bool:
-    """Whether it was shown to all who follow the writer: nobody wrote to the number."""
-    return _as_object(value.get("chat")).get("type") == "status"
+    """Whether it was shown to all who follow the writer: nobody wrote to the number, nor it to anybody."""
+    own = any(echo.get("to") == STATUS_POSTS for echo in _items(value, "message_echoes"))
+    return own or _as_object(value.get("chat")).get("type") == "status"
 
 
 def _make_edit(message: dict[str, Any]) -> None:

@@ -113,8 +113,9 @@ def status_event(  # noqa: PLR0913 (the fields of a status)
     timestamp_s: int,
     error: dict[str, Any] | None = None,
     tracker: object = None,
+    name: str = "",
 ) -> Event:
-    """An event with one status. `tracker` is the client's own mark on the message."""
+    """An event with one status. `tracker` is the client's own mark on the message, `name` the recipient's, if known."""
     item: dict[str, Any] = {
         "id": message_id,
         "status": status,
@@ -125,7 +126,7 @@ def status_event(  # noqa: PLR0913 (the fields of a status)
         item["errors"] = [error]
     if isinstance(tracker, str) and tracker:
         item["biz_opaque_callback_data"] = tracker
-    return _event(phone, {"contacts": [recipient.as_contact()], "statuses": [item]}, field="messages")
+    return _event(phone, {"contacts": [recipient.as_contact(name)], "statuses": [item]}, field="messages")
 
 
 def history_event(phone: str, message: dict[str, Any], *, thread: str, contacts: list[dict[str, Any]]) -> Event:

@@ -272,6 +272,7 @@ def _deleted(revoke: Revoke, received: ReceivedMessage, *, counterparty: Party, 
         recipient=recipient_in(received.chat, counterparty),
         timestamp_s=received.timestamp_ms // 1000,
         tracker=ids.marks(phone, [message_id]).get(message_id) if received.from_me else None,
+        name=_name_of(counterparty, received),
     )
 
 
@@ -347,10 +348,8 @@ def _author(context: ContextInfo) -> Identity:
 
 def _contact(counterparty: Party, received: ReceivedMessage) -> dict[str, Any]:
     """The one the message is about. `user_id` is the LID where there is one, as newer clients expect."""
-    names = (counterparty.verified_name, counterparty.push_name, counterparty.username)
-    name = "" if received.from_me else next(filter(is_visible, names), "")
     identity = identity_of(counterparty)
-    described = identity.as_contact(name or identity.phone or identity.user_id)
+    described = identity.as_contact(_name_of(counterparty, received) or identity.phone or identity.user_id)
     if counterparty.picture:
         described["profile"]["picture"] = counterparty.picture
     if received.chat.kind in ("group", "newsletter"):
@@ -358,6 +357,12 @@ def _contact(counterparty: Party, received: ReceivedMessage) -> dict[str, Any]:
         described |= {"group_subject": received.chat.subject} if received.chat.subject else {}
         described |= {"group_picture": received.chat.picture} if received.chat.picture else {}
     return described
+
+
+def _name_of(counterparty: Party, received: ReceivedMessage) -> str:
+    """How somebody who wrote is called; empty for the number itself, and for whom it wrote to."""
+    names = (counterparty.verified_name, counterparty.push_name, counterparty.username)
+    return "" if received.from_me else next(filter(is_visible, names), "")
 
 
 def address_of(chat: Party) -> str:
