@@ -13,6 +13,7 @@ from tests.support.api import MemoryApi
 from tests.support.fakes import CONTACT, GROUP, PHONE, make_session, make_webhook
 from tests.support.stack import OPERATOR
 from tests.support.worker import make_uno
+from unoapi.connector.convert.events import convert_event
 from unoapi.connector.engines.simulated import lid_of
 from unoapi.connector.engines.simulated_groups import PRIVATE
 from unoapi.connector.engines.whatsmeow_errors import classify_question_error
@@ -250,6 +251,25 @@ def test_who_the_number_removed_was_removed_by_the_business_however_whatsapp_wri
     (event,) = group_events(GroupChange.model_validate(change), session=session)
 
     assert event.value["groups"][0]["initiated_by"] == "business"
+
+
+def test_who_left_is_known_by_the_phone_or_the_lid() -> None:
+    session = make_session(ignoreGroupMessages=False)
+    by_lid = {"jid": "777@lid", "kind": "user", "lid": "777@lid", "phone": ANA}
+    change = {"group": GROUP_PARTY, "by": by_lid, "timestamp": 7, "removed": [party(ANA)]}
+
+    (event,) = group_events(GroupChange.model_validate(change), session=session)
+
+    assert event.value["groups"][0]["initiated_by"] == "participant"
+
+
+def test_who_changed_a_group_is_named_by_the_phone_that_the_library_says() -> None:
+    names = {"Sender": {"User": "777", "Server": "lid"}, "SenderPN": {"User": ANA, "Server": "s.whatsapp.net"}}
+    group = {"User": GROUP.partition("@")[0], "Server": "g.us"}
+
+    (event,) = convert_event("GroupInfo", {"JID": group, **names, "Timestamp": 7, "Name": {"Name": "Orders"}})
+
+    assert (event.data["by"]["phone"], event.data["by"]["lid"]) == (ANA, "777@lid")
 
 
 def test_a_group_that_the_number_was_added_to_and_one_that_is_deleted_are_told(phone: Pocket) -> None:

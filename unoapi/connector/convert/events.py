@@ -220,14 +220,14 @@ def _group_change(event: Raw) -> list[EngineEvent]:
     plain = lowered(event)
     name, topic, gone = object_at(plain, "name"), object_at(plain, "topic"), object_at(plain, "delete")
     announce, locked = object_at(plain, "announce"), object_at(plain, "locked")
-    timer = object_at(plain, "ephemeral")
+    timer, sender = object_at(plain, "ephemeral"), object_at(plain, "sender")
     data: dict[str, Any] = {
         "group": _party(object_at(plain, "jid"), {}),
         "timestamp": _seconds(plain),
         "deleted": bool(gone.get("deleted")),
         "reason": text_at(plain, "joinreason"),
         "invite_link": text_at(plain, "newinvitelink"),
-        **({"by": _party(object_at(plain, "sender"), {})} if object_at(plain, "sender") else {}),
+        **({"by": _party(sender, object_at(plain, "senderpn"))} if sender else {}),
         **({"subject": text_at(name, "name")} if name else {}),
         **({"description": text_at(topic, "topic")} if topic else {}),
         **({"announcement": bool(announce.get("isannounce"))} if announce else {}),

@@ -72,7 +72,8 @@ def _participants(change: GroupChange, phone: str) -> list[dict[str, Any]]:
     if added and not change.created:
         parts.append({"type": "group_participants_add", **_optional(reason=change.reason), "added_participants": added})
     if change.removed:
-        left = change.by is None or any(party.jid == change.by.jid for party in change.removed)
+        by = None if change.by is None else identity_of(change.by)
+        left = by is None or any(identity_of(party).likeness(by) for party in change.removed)
         initiator = "participant" if left else "business" if _is_own(change.by, phone) else "admin"
         gone = [_person(party) for party in change.removed]
         parts.append({"type": "group_participants_remove", "initiated_by": initiator, "removed_participants": gone})
