@@ -179,6 +179,35 @@ def test_a_sweep_is_bounded(files: MediaStore) -> None:
     assert files.expire(older_than_s=-10, most=3) == 2
 
 
+@pytest.mark.parametrize(
+    ("key", "is_ours"),
+    [
+        (KEY, True),
+        ("notes/314100000000000000000001.json", True),
+        (f"{PHONE}/UNO.OUT.1.jpeg", True),
+        (f"{PHONE}/profile-pictures/5511988880001.jpg", True),
+        ("kq3v0d0bq1m6zcm4xj8v5s0m1r2t", False),
+        ("2024/01/photo.jpg", False),
+        ("2024/photo.jpg", False),
+        ("notes/todo.json", False),
+        ("backups/postgres.sql.gz", False),
+        (f"{PHONE}/others/a/b.txt", False),
+    ],
+)
+def test_what_others_keep_in_the_bucket_never_expires(s3_url: str, key: str, *, is_ours: bool) -> None:
+    store = s3(s3_url)
+    store.save(key, [b"x"], mime_type="text/plain", limit=LIMIT)
+
+    store.expire(older_than_s=-10, most=1000)
+
+    if is_ours:
+        with pytest.raises(MediaMissing):
+            store.size(key)
+    else:
+        assert store.size(key) == 1
+        store.delete(key)
+
+
 def test_no_other_user_of_the_machine_reads_a_file(tmp_path: Path) -> None:
     FolderMediaStore(tmp_path / "medias").save("a/b.bin", [b"x"], mime_type="text/plain", limit=10)
 

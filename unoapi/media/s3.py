@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from unoapi.errors import MediaMissing, MediaTooLarge, StoreUnavailable
-from unoapi.models.media import SavedFile
+from unoapi.models.media import OWN_KEY, SavedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,12 +78,12 @@ class S3MediaStore:
             raise _unavailable(error) from None
 
     def expire(self, *, older_than_s: int, most: int) -> int:
-        """Remove up to `most` files that are older. Returns how many."""
+        """Remove up to `most` files that are older. Returns how many. What others keep in the bucket stays."""
         removed, before = 0, time.time() - older_than_s
         try:
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket):
                 for item in page.get("Contents", []):
-                    if item["LastModified"].timestamp() < before:
+                    if OWN_KEY.fullmatch(item["Key"]) and item["LastModified"].timestamp() < before:
                         self.delete(item["Key"])
                         removed += 1
                     if removed >= most:
