@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 import time
@@ -335,6 +336,55 @@ def test_a_document_of_the_node_version_has_its_messages_name_in_the_store(
     media = from_node_version(PHONE, "3EB0AA", {"mime_type": mime_type, "filename": filename, "file_size": 5})
 
     assert (media.key, media.filename) == (f"{PHONE}/{key}", name)
+
+
+@pytest.mark.parametrize(
+    ("sha256", "file_size", "digest", "size"),
+    [
+        ({"type": "Buffer", "data": [255, 1]}, {"low": 5, "high": 0, "unsigned": True}, "ff01", 5),
+        ({"0": 255, "1": 1}, {"low": -1, "high": 1, "unsigned": True}, "ff01", 2**33 - 1),
+        ([255, 1], "5", "ff01", 5),
+        ("ff01", 5, "ff01", 5),
+        ({"type": "Buffer", "data": [256]}, "many", "", 0),
+        ({"type": "Buffer"}, {"low": "5"}, "", 0),
+        (None, None, "", 0),
+        ({}, {}, "", 0),
+    ],
+)
+def test_a_file_of_the_node_version_is_read_whatever_javascript_made_of_its_numbers(
+    sha256: Any, file_size: Any, digest: str, size: int
+) -> None:
+    stored = {"mime_type": "image/jpeg", "filename": "3EB0AA.jpeg", "sha256": sha256, "file_size": file_size}
+
+    media = from_node_version(PHONE, "3EB0AA", stored)
+
+    assert (media.sha256, media.file_size, media.key) == (digest, size, f"{PHONE}/3EB0AA.jpeg")
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "name", "saved_as"),
+    [
+        ("application/x-ofx", "extrato.ofx", "false"),
+        ("application/x-ofx", "extrato.ofx", "bin"),
+        ("application/x-rar", "fotos.rar", "false"),
+        ("video/quicktime", "casa.mov", "qt"),
+        ("audio/wav", "som.wav", "wav"),
+        ("application/pdf", "Proposta nº 7.pdf", "pdf"),
+        ("application/x-ofx", "sem nome", "false"),
+        ("image/jpeg", "", "jpeg"),
+    ],
+)
+def test_a_document_of_the_node_version_is_found_under_the_ending_that_it_had_there(
+    redis_client: RedisClient, raw_redis: redis.Redis, tmp_path: Path, *, mime_type: str, name: str, saved_as: str
+) -> None:
+    files = FolderMediaStore(tmp_path)
+    files.save(f"{PHONE}/UNO.OUT.1.{saved_as}", [b"x"], mime_type=mime_type, limit=1)
+    note = {"mime_type": mime_type, "file_size": 1, "id": f"{PHONE}/UNO.OUT.1", "filename": name}
+    raw_redis.set(f"unoapi-media:{PHONE}:UNO.OUT.1", json.dumps(note))
+
+    media = RedisMediaIndex(redis_client, files, ttl_s=100).find("UNO.OUT.1", phone=PHONE)
+
+    assert (media.key, media.filename) == (f"{PHONE}/UNO.OUT.1.{saved_as}", name)
 
 
 def test_a_bucket_that_breaks_off_in_a_file_is_away() -> None:

@@ -144,7 +144,7 @@ def media_id_of_handle(handle: str) -> str:
 
 
 def from_node_version(phone: str, media_id: str, stored: dict[str, Any]) -> MediaFile:
-    """A file of the Node version: its hash is an object of bytes.
+    """A file of the Node version: its hash is a buffer, and its size may be one of 64 bits, as JavaScript writes them.
 
     Its name in the store is that of its message with an ending: its `filename`, but not that of a document, which is
     the one that its sender gave it.
@@ -155,16 +155,49 @@ def from_node_version(phone: str, media_id: str, stored: dict[str, Any]) -> Medi
     stored_as = name.removeprefix(f"{phone}/")
     is_key = stored_as.startswith(f"{last}.") and FILE_NAME.fullmatch(stored_as) is not None  # no path elsewhere
     key = name if is_key or not name else file_key(phone, last, mime_type)
-    sha = stored.get("sha256")
     return MediaFile(
         id=str(stored.get("id") or f"{phone}/{media_id}"),
         phone=phone,
         mime_type=mime_type,
-        sha256=bytes(sha.values()).hex() if isinstance(sha, dict) else str(sha or ""),
-        file_size=int(stored.get("file_size") or 0),
+        sha256=_digest_of(stored.get("sha256")),
+        file_size=_size_of(stored.get("file_size")),
         filename="" if is_key else own_filename(name)[:512],
         key=key if key.startswith(f"{phone}/") else f"{phone}/{key or last}",
     )
+
+
+def _digest_of(written: Any) -> str:
+    """A digest in hexadecimal, out of its bytes as JavaScript writes them; a text is one already."""
+    octets = written.get("data", list(written.values())) if isinstance(written, dict) else written
+    if not isinstance(octets, list):
+        return str(octets or "")
+    try:
+        return bytes(octets).hex()
+    except (TypeError, ValueError):
+        return ""
+
+
+def _size_of(written: Any) -> int:
+    """A file's size, perhaps as two halves of 32 bits; 0 for what is none."""
+    if isinstance(written, dict):
+        low, high = written.get("low"), written.get("high")
+        return (high << 32) + (low % 2**32) if isinstance(low, int) and isinstance(high, int) else 0
+    return int(written) if isinstance(written, int) or (isinstance(written, str) and written.isdecimal()) else 0
+
+
+def former_keys(media: MediaFile) -> list[str]:
+    """Where the Node version may have saved a file of its own: its table of types has other endings than ours.
+
+    It writes `false` for a type that it does not know, and its fork `bin`. The place is certain where it was written
+    down, which it is not of documents.
+    """
+    stem = media.id.rpartition("/")[2]
+    if not media.filename and media.key.startswith(f"{media.phone}/{stem}."):
+        return [media.key]
+    ending = media.filename.rpartition(".")[2].lower()
+    likely = [f".{ending}"] if ending.isascii() and ending.isalnum() else []
+    likely += mimetypes.guess_all_extensions(media.mime_type.partition(";")[0].strip().lower())[:5]
+    return list(dict.fromkeys([media.key, *(f"{media.phone}/{stem}{part}" for part in (*likely, ".false", ".bin"))]))
 
 
 def media_id_of(computed: str) -> str:

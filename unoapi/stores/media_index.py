@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import MediaMissing, StoreUnavailable
-from unoapi.models.media import MediaFile, from_node_version
+from unoapi.models.media import MediaFile, former_keys, from_node_version
 
 if TYPE_CHECKING:
     from unoapi.ports import MediaStore
@@ -105,9 +105,21 @@ class RedisMediaIndex:
     def _parsed(self, text: str, phone: str, media_id: str) -> MediaFile:
         try:
             stored: dict[str, Any] = json.loads(text)
-            return MediaFile.model_validate(stored) if "key" in stored else from_node_version(phone, media_id, stored)
+            if "key" in stored:
+                return MediaFile.model_validate(stored)
+            media = from_node_version(phone, media_id, stored)
         except (ValueError, TypeError, AttributeError):
             raise MediaMissing(media_id) from None
+        return media.model_copy(update={"key": self._place_of(media)})
+
+    def _place_of(self, media: MediaFile) -> str:
+        """Where a file of the Node version is. Raises StoreUnavailable."""
+        places = former_keys(media)
+        for key in places if len(places) > 1 else ():
+            with suppress(MediaMissing):
+                self._files.size(key)
+                return key
+        return media.key
 
     def _commands(self, media: MediaFile, text: str) -> tuple[tuple[Any, ...], ...]:
         return (
