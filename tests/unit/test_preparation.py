@@ -317,7 +317,9 @@ def test_a_film_that_phones_do_not_show_becomes_an_mp4(tmp_path: Path, name: str
         Web(**{name.replace(".", "_"): film}), shelf, type="video", video={"link": f"https://h.test/{name}"}
     )
 
-    assert (problem, left(send, shelf)["videoMessage"]["mimetype"]) == ("", "video/mp4")
+    shown = left(send, shelf)["videoMessage"]
+    assert (problem, shown["mimetype"]) == ("", "video/mp4")
+    assert shown.get("gifPlayback", False) is (name == "a.gif")
     ((media, data),) = shelf.saved.values()
     (tmp_path / "out.mp4").write_bytes(data)
     assert media.mime_type == "video/mp4"

@@ -199,6 +199,15 @@ def test_field_reports_59_and_65_the_whole_template_is_shown(
     assert on_the_phone(stored, *components) == (words, file)
 
 
+@pytest.mark.parametrize(("form", "is_gif"), [("GIF", True), ("VIDEO", False)])
+def test_the_gif_above_a_template_is_marked_as_one(form: str, *, is_gif: bool) -> None:
+    asked = Template.model_validate({"name": "t", "components": [header("video", **LINK)]})
+
+    bound = bind(template({"type": "HEADER", "format": form}, body("Look")), asked)
+
+    assert bound["video"].get("animated", False) is is_gif
+
+
 @pytest.mark.parametrize("beside", [{}, {"text": None}, {"text": ""}])
 def test_the_payload_of_a_quick_reply_comes_back_as_its_id(beside: dict[str, Any]) -> None:
     asked = [button("1", "quick_reply", type="payload", payload="no-7", **beside)]

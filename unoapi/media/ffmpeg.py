@@ -113,6 +113,7 @@ def film_of(source: Path, folder: Path) -> Film:
         height=width if turned else height,
         seconds=round(_seconds(described["format"].get("duration"))),
         thumbnail=base64.b64encode(picture.read_bytes()).decode(),
+        moving_picture="gif" in _containers(described),
     )
 
 

@@ -17,13 +17,17 @@ class Sound:
 
 @dataclass(frozen=True)
 class Film:
-    """A film as it is shown. `thumbnail` is a JPEG in base64, as of a picture. `played`: phones can show it."""
+    """A film as it is shown. `thumbnail` is a JPEG in base64, as of a picture. `played`: phones can show it.
+
+    `moving_picture`: it is a GIF, which phones show as a film that begins by itself, again and again.
+    """
 
     played: bool
     width: int
     height: int
     seconds: int
     thumbnail: str
+    moving_picture: bool = False
 
 
 @dataclass(frozen=True)

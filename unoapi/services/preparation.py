@@ -203,7 +203,7 @@ class _Work:
             self._tools.show(self.source, self._target)
             item = _replaced(item, self._save(self._target, "video/mp4", "video.mp4")) | {"mime_type": "video/mp4"}
         measured = {"width": film.width, "height": film.height, "seconds": film.seconds, "thumbnail": film.thumbnail}
-        return {**item, **measured}
+        return {**item, **measured} | ({"animated": True} if film.moving_picture else {})
 
     def _document(self, item: dict[str, Any]) -> dict[str, Any]:
         pages = self._tools.pages(self.source)

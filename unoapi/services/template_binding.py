@@ -218,7 +218,9 @@ def _above(parts: _Parts, values: _Values) -> Stored | str:
         _refuse(131008, f"header: a parameter of type {kind} is missing its {kind}.")
     if len(given) > 1:
         _wrong_number("header", given=len(given), expected=1)
-    return _place(content) if expected == "LOCATION" else _file(FILES[expected], content)
+    if expected == "LOCATION":
+        return _place(content)
+    return _file(FILES[expected], {**content, "animated": True} if expected == "GIF" else content)
 
 
 def _file(kind: str, content: Stored) -> Stored:

@@ -143,6 +143,7 @@ def _media(item: content.Media, uploaded: dict[str, Any]) -> dict[str, Any]:
         "JPEGThumbnail": item.thumbnail if item.kind in ("image", "video", "document") else "",
         "waveform": item.waveform if item.kind == "audio" and item.voice else "",
         "pageCount": item.page_count if item.kind == "document" else 0,
+        "gifPlayback": item.animated and item.kind == "video",
         "viewOnce": item.view_once and item.kind in ("image", "video", "audio"),
     }
     part |= {name: value for name, value in measured.items() if value}
