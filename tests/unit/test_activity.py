@@ -20,6 +20,7 @@ from unoapi.models.activity import (
     Activity,
     Point,
     counted_in,
+    error_of,
     latency_slot,
     unpacked,
 )
@@ -91,3 +92,18 @@ def test_buckets_that_were_never_written_are_zero() -> None:
         (1, *[0] * 15),
         (0,) * 16,
     ]
+
+
+@pytest.mark.parametrize(
+    ("step", "detail", "error"),
+    [
+        ("attempt", "HTTP 500; again in 1.1 s", "HTTP 500"),
+        ("attempt", "HTTP 500; the endpoint is down; again in 1.0 s", "HTTP 500"),
+        ("dead", "gone: the endpoint answered 410: it is gone", "gone: the endpoint answered 410: it is gone"),
+    ],
+)
+def test_the_last_error_of_an_endpoint_says_neither_when_it_is_tried_again_nor_that_it_is_down(
+    step: Any, detail: str, error: str
+) -> None:
+    """It is shown beside the state that the endpoint has now."""
+    assert error_of(TraceEntry(step=step, phone=PHONE, message_id="wamid.1", detail=detail)) == error

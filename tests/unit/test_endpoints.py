@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fakes import PHONE, MemoryDeliveries, WebhookRecorder, make_delivery, make_webhook
-from unoapi.models.attempts import NO_TLS, NOT_HTTP, PAGE, Answer, Attempt
+from unoapi.models.attempts import NO_TLS, NOT_HTTP, NOWHERE, PAGE, Answer, Attempt
 from unoapi.models.endpoints import Endpoint, Receiver, receiver_of
 from unoapi.models.jobs import NotifyNumber
 from unoapi.services.answers import delivery_error
@@ -75,6 +75,14 @@ def test_field_report_86_a_redirect_is_the_reason_and_says_where_to() -> None:
     assert "https://crm.example/hook" in error.attempt.error
 
 
+def test_field_report_86_a_redirect_without_an_address_is_still_the_reason() -> None:
+    error = delivery_error(Answer(302))
+
+    assert f"{error}" == f"HTTP 302, {NOWHERE}"
+    assert error.attempt is not None
+    assert error.attempt.error == NOWHERE
+
+
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
@@ -83,6 +91,7 @@ def test_field_report_86_a_redirect_is_the_reason_and_says_where_to() -> None:
         (Answer(200, beginning=b"\xef\xbb\xbf\n<!DOCTYPE html><title>Login</title>"), "page"),
         (Answer(302, redirect="https://crm.example/hook"), "redirect"),
         (Answer(302, redirect="https://crm.example/users/login"), "login"),
+        (Answer(301), "nowhere"),
         (Answer(401), "token"),
         (Answer(403, beginning=b"<html>"), "token"),
         (Answer(404), "path"),

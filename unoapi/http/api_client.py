@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pycurl
 
 from unoapi.errors import NotSent, Unanswered
-from unoapi.http.guarded_handle import FINAL, REDIRECTS, STOP, GuardedHandle
+from unoapi.http.guarded_handle import FINAL, STOP, GuardedHandle
+from unoapi.models.attempts import REDIRECTS
 
 if TYPE_CHECKING:
     from unoapi.http.address_guard import AddressGuard

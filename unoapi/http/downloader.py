@@ -14,8 +14,8 @@ from werkzeug.http import parse_options_header
 
 from unoapi.errors import FetchFailed, FileRefused, NotSent
 from unoapi.http.failures import BAD_ADDRESS
-from unoapi.http.guarded_handle import REDIRECTS, STOP, GuardedHandle
-from unoapi.models.attempts import SILENT
+from unoapi.http.guarded_handle import STOP, GuardedHandle
+from unoapi.models.attempts import REDIRECTS, SILENT
 from unoapi.models.media import web_address
 
 if TYPE_CHECKING:

@@ -28,7 +28,6 @@ Headers = tuple[tuple[str, str], ...]
 FINAL = 200
 """The lowest status of a final answer. The status line decides: what breaks off behind it was answered all the same."""
 MAX_RETRY_AFTER_S = 2 * 60 * 60
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECT_CHARS = 200
 STOP = -1
 """What a callback that takes the body returns to drop the connection."""

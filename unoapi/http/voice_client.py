@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pycurl
 
 from unoapi.errors import NotSent, Postponed, VoiceFailed, VoiceRefused
-from unoapi.http.guarded_handle import REDIRECTS, STOP, GuardedHandle
-from unoapi.models.attempts import redirected_to
+from unoapi.http.guarded_handle import STOP, GuardedHandle
+from unoapi.models.attempts import REDIRECTS, redirected_to
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
 from unoapi.models.strict_json import read_answer

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pycurl
 
 from unoapi.errors import NotSent
-from unoapi.http.guarded_handle import FINAL, REDIRECTS, STOP, GuardedHandle
+from unoapi.http.guarded_handle import FINAL, STOP, GuardedHandle
 from unoapi.http.signatures import build_headers
-from unoapi.models.attempts import MAX_ERROR_CHARS, Answer
+from unoapi.models.attempts import MAX_ERROR_CHARS, REDIRECTS, Answer
 from unoapi.models.endpoints import origin_of
 from unoapi.models.provenance import NO_ADDRESSES
 from unoapi.telemetry.tracing import is_tracing, span, traceparent

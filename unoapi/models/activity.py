@@ -25,6 +25,8 @@ SLOTS = len(COUNTED) + len(LATENCY_BOUNDS_MS) + 1
 RECEIVED, SENT, SEND_FAILED, DELIVERED, FAILED, DEAD = range(len(COUNTED))
 SLOT_BYTES = 4
 BUCKET_BYTES = SLOTS * SLOT_BYTES
+IS_DOWN = "the endpoint is down"
+"""What an attempt's error ends with when its endpoint was down by then."""
 ALL = "all"
 """The series of everything together."""
 
@@ -47,8 +49,9 @@ def counted_in(entry: TraceEntry) -> tuple[int, ...]:
 
 
 def error_of(entry: TraceEntry) -> str:
-    """Why an attempt failed, without when it is made again."""
-    return entry.detail.rpartition("; ")[0] if entry.step == "attempt" and "; " in entry.detail else entry.detail
+    """Why an attempt failed, without when it is made again, and without what its endpoint was then: it may be up."""
+    error = entry.detail.rpartition("; ")[0] if entry.step == "attempt" and "; " in entry.detail else entry.detail
+    return error.removesuffix(f"; {IS_DOWN}")
 
 
 def latency_slot(duration_ms: int) -> int:

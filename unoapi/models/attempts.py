@@ -16,6 +16,8 @@ NOT_HTTP = "did not answer in HTTP"
 NO_TLS = "TLS handshake failed: the port does not speak TLS"
 SILENT = "did not answer within"
 """Reasons of `Answer.error` that a diagnosis knows again."""
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+NOWHERE = "a redirect, which is not followed: it names no address that can be shown"
 PAGES = (b"<!doctype html", b"<html")
 PAGE = "a web page came back: perhaps a login, or a proxy, and not the receiver"
 
@@ -127,12 +129,12 @@ class Answer:
         """The status, or why there is none, in a few words."""
         if not self.status:
             return self.error
-        return f"HTTP {self.status}, {self.redirected}" if self.redirect else f"HTTP {self.status}"
+        return f"HTTP {self.status}, {self.redirected}" if self.redirected else f"HTTP {self.status}"
 
     @property
     def redirected(self) -> str:
         """What a redirect means; empty for any other answer."""
-        return redirected_to(self.redirect)
+        return redirected_to(self.redirect) or (NOWHERE if self.status in REDIRECTS else "")
 
     def as_attempt(self) -> Attempt:
         """The attempt in a job's history, dated now."""

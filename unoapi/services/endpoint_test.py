@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from unoapi.errors import RequestError
-from unoapi.models.attempts import NO_TLS, NOT_HTTP, SILENT
+from unoapi.models.attempts import NO_TLS, NOT_HTTP, REDIRECTS, SILENT
 from unoapi.models.jobs import computed_id, now_ms
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ HINTS = {
     "https": "The port speaks https: write https in the webhook's address.",
     "http": "No web server answers there, or one that wants https: check the port, and whether https is meant.",
     "redirect": "It answered with a redirect, and redirects are not followed: change the webhook's address to",
+    "nowhere": "It redirects, and names no address that can be shown: open the webhook's address in a browser, and see "
+    "where that leads.",
     "login": "It wants a login and sends to a page for it: give the webhook an address that takes its token instead. "
     "The page is",
     "token": "It refuses the token: check the webhook's header and token, and that a proxy hands them on.",
@@ -146,6 +148,8 @@ def _cause_by_status(answer: Answer, status: int) -> str:
     if answer.redirect:
         path = urlsplit(answer.redirect).path.lower()
         return "login" if any(word in path for word in LOGINS) else "redirect"
+    if status in REDIRECTS:
+        return "nowhere"
     if any(words in answer.beginning for words in WANTS_TLS):
         return "https"
     return STATUSES.get(status) or ("failed" if status in FAILED else "status")

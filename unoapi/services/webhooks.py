@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, StoreUnavailable
-from unoapi.models.activity import RECEIVED
+from unoapi.models.activity import IS_DOWN, RECEIVED
 from unoapi.models.attempts import Attempt
 from unoapi.models.contacts import contact_key
 from unoapi.models.jobs import DeliverWebhook, FanOut, Transcribe
@@ -466,6 +466,6 @@ def _failure(job: DeliverWebhook, answer: Answer, state: DeliveryState, context:
         context.notify(job, replace(went_down, reason=answer.outcome, error=answer.summary))
     if down:
         # An outage costs no attempts: neither a probe nor what was on its way when the endpoint went down.
-        message = f"{error}; the endpoint is down"
+        message = f"{error}; {IS_DOWN}"
         return context.wait(job, state, message, after_ms=DOWN_WAIT_MS, attempt=error.attempt)
     return error
