@@ -170,6 +170,19 @@ def test_a_failed_command_reports_its_error() -> None:
     assert (job.kind, error["code"], error["error_data"]["details"]) == ("failed", 131026, "nobody")
 
 
+@pytest.mark.parametrize(
+    ("code", "title"),
+    [(131026, "Message undeliverable"), (131053, "Media upload error"), (131000, "Message not sent")],
+)
+def test_the_title_of_a_failure_says_what_its_code_means(code: int, title: str) -> None:
+    result = {"command_id": "wamid.1", "status": "failed", "to": CONTACT, "error": {"code": code, "reason": "nobody"}}
+
+    (job,) = received("send_result", result)
+
+    (error,) = value_of(job)["statuses"][0]["errors"]
+    assert (error["title"], error["message"]) == (title, title)
+
+
 def test_a_failed_command_without_an_error_is_reported_all_the_same() -> None:
     (job,) = received("send_result", {"command_id": "wamid.1", "status": "failed", "to": CONTACT})
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
+from unoapi.models.cloud_api.events import TITLES
 from unoapi.models.contacts import contact_key, is_phone
 from unoapi.models.receipts import Receipt, StatusUpdate
 
@@ -45,12 +46,6 @@ MAGIC_NUMBERS = {
     "15550000009": Magic(0, "is delivered, but never read"),
 }
 NOT_THERE = "15550000001"
-TITLES = {
-    131026: "Message undeliverable",
-    131047: "Re-engagement message",
-    131049: "Message kept back",
-    131051: "Unsupported message type",
-}
 
 
 class SandboxProvider:

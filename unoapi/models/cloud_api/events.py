@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from unoapi.errors import RequestError
+from unoapi.errors.validation import NOT_VALID
 from unoapi.models.cloud_api.event_content import ECHOES, GROUPS, ITEMS, OTHER_ITEMS, EventContent
 from unoapi.models.identity import ADDRESS_FIELDS, RECIPIENT_FIELDS, Identity, People, is_same_phone
 from unoapi.models.jobs import computed_id
@@ -23,6 +24,16 @@ TEXTS = ADDRESS_FIELDS | RECIPIENT_FIELDS | {"timestamp"}
 MOST_BYTES = 4 * 1024 * 1024
 OF_NO_MESSAGE = ("payment", "call")
 """Of statuses that name a message or a call, but say nothing of how a message fares."""
+
+TITLES = {
+    131009: NOT_VALID,
+    131026: "Message undeliverable",
+    131047: "Re-engagement message",
+    131049: "Message kept back",
+    131051: "Unsupported message type",
+    131053: "Media upload error",
+}
+"""What WhatsApp's reasons to refuse a message are called: clients show the title beside the code, and no more."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _IN_ORDER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unoapi.errors import Postponed, StoreUnavailable
-from unoapi.models.cloud_api.events import Event, contact, error_object, message_event, status_event
+from unoapi.models.cloud_api.events import TITLES, Event, contact, error_object, message_event, status_event
 from unoapi.models.connector.commands import ConnectorCommand, Read, RejectCall, Send
 from unoapi.models.connector.content import Text
 from unoapi.models.connector.events import (
@@ -230,8 +230,8 @@ def _send_result(phone: str, result: SendResult, ids: MessageIds, connections: C
         failure = error_object(131000, "Outcome unknown", "It may have left or not. It is not sent again by itself.")
     elif result.status == "failed":
         problem = result.error
-        reason = problem.reason[:200] if problem else "send failed"
-        failure = error_object(problem.code if problem else 131000, "Message not sent", reason)
+        code, reason = (problem.code, problem.reason[:200]) if problem else (131000, "send failed")
+        failure = error_object(code, TITLES.get(code, "Message not sent"), reason)
     about = result.deleted or result.command_id
     return [
         status_event(
