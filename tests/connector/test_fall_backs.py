@@ -154,6 +154,30 @@ def test_field_report_65_every_button_of_a_card_is_a_line(
     assert words(Pocket(tmp_path).send(type="interactive", interactive=carousel)).splitlines() == lines
 
 
+TO_THE_SHOP = {"display_text": "See", "url": "https://shop.test/a b?de=João"}
+WRITTEN_TO_THE_SHOP = "https://shop.test/a%20b?de=Jo%C3%A3o"
+
+
+@pytest.mark.parametrize("mode", ["text", "native"])
+@pytest.mark.parametrize(
+    "menu",
+    [
+        {"type": "cta_url", "action": {"parameters": TO_THE_SHOP}},
+        {"type": "button", "action": {"buttons": [
+            {"type": "url", "url": {"title": "See", "link": TO_THE_SHOP["url"]}}]}},
+        {"type": "carousel", "action": {"cards": [{"body": {"text": "c"}, "action": {"parameters": TO_THE_SHOP}}]}},
+    ],
+    ids=["a link", "the Node version's button", "a card"],
+)  # fmt: skip
+def test_the_address_of_a_button_is_as_browsers_write_it(tmp_path: Path, menu: dict[str, Any], mode: str) -> None:
+    interactive = {"body": {"text": "B"}, **menu}
+
+    sent = Pocket(tmp_path, interactiveMode=mode).send(type="interactive", interactive=interactive)
+
+    assert WRITTEN_TO_THE_SHOP in str(sent)
+    assert TO_THE_SHOP["url"] not in str(sent)
+
+
 @pytest.mark.parametrize(
     "cards",
     [[{"body": {"text": "c"}}] * 11, [{"action": {"buttons": [{"type": "spin", "spin": {"title": "x"}}]}}]],

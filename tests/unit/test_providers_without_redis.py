@@ -281,6 +281,26 @@ def test_a_number_in_the_place_of_a_text_goes_to_meta_as_its_figures_and_a_flag_
     assert meta.bodies[0][message["type"]] == sent
 
 
+def leading_to(address: str) -> dict[str, Any]:
+    return {"name": "cta_url", "parameters": {"display_text": "See", "url": address}}
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [("https://shop.test/a b?de=João", "https://shop.test/a%20b?de=Jo%C3%A3o"), ("https://shop.test", None)],
+)
+def test_the_address_of_a_button_goes_to_meta_as_browsers_write_it(written: str, sent: str | None) -> None:
+    meta, body = Meta(), {"text": "b"}
+    link = {"type": "cta_url", "body": body, "action": leading_to(written)}
+    cards = {"type": "carousel", "body": body, "action": {"cards": [{"body": body, "action": leading_to(written)}]}}
+
+    for menu in (link, cards):
+        send(provider_of_meta(meta, MemoryIds()), {**TO, "type": "interactive", "interactive": menu})
+
+    actions = [meta.bodies[0]["interactive"]["action"], meta.bodies[1]["interactive"]["action"]["cards"][0]["action"]]
+    assert actions == [leading_to(sent or written)] * 2
+
+
 TYPING = {"status": "read", "message_id": "wamid.HBg", "typing_indicator": {"type": "text"}}
 
 

@@ -8,7 +8,7 @@ import secrets
 import unicodedata
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -231,6 +231,16 @@ def web_address(link: str) -> str:
         return str(Url(address)) if CONTROLS.isdisjoint(address) else ""
     except ValueError:
         return ""
+
+
+def is_plain(link: object) -> TypeGuard[str]:
+    """Whether a link needs no encoding to be one as a browser asks for it."""
+    return isinstance(link, str) and link.isascii() and link.isprintable() and " " not in link
+
+
+def plain_address(link: str) -> str:
+    """A link as a browser asks for it where it needs encoding; any other, and what is no address, as it is."""
+    return link if is_plain(link) else web_address(link) or link
 
 
 def names_a_file(last: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import IO, TYPE_CHECKING, Any, TypeGuard
+from typing import IO, TYPE_CHECKING, Any
 
 from unoapi.errors import MediaMissing, MediaQuotaReached, StoreUnavailable
 from unoapi.errors.validation import invalid_value
@@ -12,12 +12,13 @@ from unoapi.models.media import (
     MEDIA_TYPES,
     MediaFile,
     file_key,
+    is_plain,
     limit_of,
     may_be_metas,
     new_media_id,
+    plain_address,
     plain_filename,
     plain_mime_type,
-    web_address,
 )
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def resolve(
 
     def is_as_meta_takes_it(kind: str, holder: dict[str, Any]) -> bool:
         given = holder.get("link")
-        return not _superfluous(kind, holder) and _is_plain(given) and not key_in(given)
+        return not _superfluous(kind, holder) and is_plain(given) and not key_in(given)
 
     if all(is_as_meta_takes_it(kind, holder) for kind, holder in _all_files(message)):
         return message
@@ -206,7 +207,7 @@ def resolve(
                 holder.setdefault("filename", media.filename)
         elif given := str(holder.get("link") or ""):
             own = own_file(key_in(given), phone=phone, index=index)
-            holder["link"] = link(own) if own else given if _is_plain(given) else web_address(given) or given
+            holder["link"] = link(own) if own else plain_address(given)
     return changed
 
 
@@ -227,11 +228,6 @@ def as_received(file: dict[str, Any], *, phone: str, index: MediaIndex) -> dict[
 def _all_files(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The media objects of a message, each behind its kind."""
     return [*kinds_of_files(message), *kinds_in_cards(message)]
-
-
-def _is_plain(link: Any) -> TypeGuard[str]:
-    """Whether a link needs no encoding."""
-    return isinstance(link, str) and link.isascii() and link.isprintable() and " " not in link
 
 
 def _superfluous(kind: str, holder: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from unoapi.errors.validation import NOT_VALID, explain
 from unoapi.models.cloud_api.messages import MAX_TEXT_CHARS
 from unoapi.models.cloud_api.messages.contents import CaptionedMedia, Document, Location
 from unoapi.models.cloud_api.templates import PLACEHOLDER, Stored, components_of, placeholders
+from unoapi.models.media import plain_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -302,7 +303,7 @@ def _card_lines(bound: Stored, index: int) -> Iterator[str]:
 def _link(file: Stored, index: int) -> str:
     if not file.get("link"):
         _refuse(131051, f"carousel: this connection needs the file of card {index} as a link.")
-    return str(file["link"])
+    return plain_address(str(file["link"]))
 
 
 def _words(kind: str, values: _Values) -> list[Stored]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unoapi.models.cloud_api.event_content import ECHOES, ITEMS
 from unoapi.models.cloud_api.messages.written import MENUS
 from unoapi.models.identity import is_same_phone
-from unoapi.models.media import MEDIA_TYPES
+from unoapi.models.media import MEDIA_TYPES, plain_address
 from unoapi.models.message_keys import MADE_HERE
 from unoapi.models.phones import with_ninth_digit
 
@@ -111,6 +111,10 @@ def _named_menu(menu: dict[str, Any]) -> dict[str, Any]:
         named["header"] = {**header, "type": "text"}
     if not isinstance(action, dict):
         return named
+    action = _with_address(action)
+    if isinstance(cards := action.get("cards"), list):
+        action = {**action, "cards": [_addressed(card) for card in cards]}
+    named["action"] = action
     if kind in ACTIONS and not action.get("name"):
         named["action"] = {**action, "name": ACTIONS[kind]}
     if kind == "button":
@@ -120,6 +124,19 @@ def _named_menu(menu: dict[str, Any]) -> dict[str, Any]:
         ]
         named["action"] = {**action, "buttons": buttons}
     return named
+
+
+def _addressed(card: Any) -> Any:
+    action = card.get("action") if isinstance(card, dict) else None
+    return {**card, "action": _with_address(action)} if isinstance(action, dict) else card
+
+
+def _with_address(action: dict[str, Any]) -> dict[str, Any]:
+    """An action whose button leads to an address as a browser writes it."""
+    match action:
+        case {"parameters": {"url": str(address)} as parameters}:
+            return {**action, "parameters": {**parameters, "url": plain_address(address)}}
+    return action
 
 
 def _named_template(template: dict[str, Any]) -> dict[str, Any]:

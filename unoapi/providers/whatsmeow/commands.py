@@ -42,7 +42,7 @@ from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send
 from unoapi.models.file_types import OPUS
 from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
-from unoapi.models.media import UNKNOWN, plain_mime_type, type_of
+from unoapi.models.media import UNKNOWN, plain_address, plain_mime_type, type_of
 from unoapi.models.message_keys import OWN_IDS, MessageKey
 from unoapi.models.phones import (
     NUMBER_IN_TEXT,
@@ -403,7 +403,7 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
             return content.ListMenu(**frame, button=menu.button, sections=tuple(sections))
         case UrlLink(action=action):
             link = action.parameters
-            buttons = [content.Button(type="url", title=link.display_text, value=link.url)]
+            buttons = [_url_button(link.display_text, link.url)]
         case Buttons(action=action):
             buttons = [_button(button) for button in action.buttons]
         case OtherInteractive(type="location_request_message") if message.body:
@@ -451,7 +451,7 @@ def _cards(cards: list[Any]) -> tuple[list[str], list[content.Button]]:
         before = len(buttons)
         match action:
             case {"parameters": {"display_text": str(label), "url": str(address)}}:
-                buttons.append(content.Button(type="url", title=label, value=address))
+                buttons.append(_url_button(label, address))
             case {"buttons": [*replies]}:
                 buttons += map(_card_button, replies)
         if "product_retailer_id" in action or not (words[-1] or len(buttons) > before):
@@ -475,7 +475,7 @@ def _link_of(file: dict[str, Any]) -> str:
     if file.get("id") and not link:
         details = "carousel: this connection needs the file of each card as a link."
         _refuse_kind(details)
-    return link
+    return plain_address(link)
 
 
 def _part(value: Any, name: str) -> dict[str, Any]:
@@ -490,7 +490,7 @@ def _lines(*lines: str, between: str = "\n") -> str:
 def _button(button: Button) -> content.Button:
     match button:
         case Button(type="url", url=UrlButton() as part):
-            value = part.link
+            return _url_button(part.title, part.link)
         case Button(type="call", call=CallButton() as part):
             value = part.phone_number
         case Button(type="copy_code", copy_code=CopyCodeButton() as part):
@@ -498,6 +498,11 @@ def _button(button: Button) -> content.Button:
         case Button(reply=Reply() as reply):
             return content.Button(type="reply", id=reply.id, title=reply.title)
     return content.Button(type=button.type, title=part.title, value=value, id=str(getattr(part, "id", None) or ""))
+
+
+def _url_button(title: str, address: str) -> content.Button:
+    """A button with its address as a browser writes it: in a text a space would end the link."""
+    return content.Button(type="url", title=title, value=plain_address(address))
 
 
 def _quote(message: OutboundMessage, keys: Keys) -> Quote | None:
