@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import struct
 import time
@@ -17,11 +18,11 @@ import pytest
 
 from tests.compatibility.census import cases
 from unoapi.errors import TableUnreadable
-from unoapi.media.tables import read_table
+from unoapi.media.tables import MAX_RECORD_LINES, read_table
 from unoapi.models.tables import column_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 TEXT = "NOME;TELEFONE;MENSAGEM\nJoão;5549988887777;Olá, você\nAndré;5549988886666;Promoção às 10 h\n"
@@ -129,6 +130,27 @@ def test_a_quote_that_is_never_closed_spoils_its_own_line_alone(tmp_path: Path) 
 
     assert len(rows) == 200
     assert rows[150] == ("150", "x")
+
+
+def test_quotes_that_stay_open_are_looked_through_once_for_each_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at, csv_reader = list[str](), csv.reader
+
+    def noted(lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
+            looked_at.append(line)
+            yield line
+
+    def reader(lines: Iterable[str], **options: Any) -> Any:
+        return csv_reader(noted(lines), **options)
+
+    monkeypatch.setattr("unoapi.media.tables.csv.reader", reader)
+
+    rows = table(tmp_path, 'x";"\n' * 200)
+
+    assert len(rows) == 200
+    assert len(looked_at) <= 200 * MAX_RECORD_LINES
 
 
 def test_a_line_that_is_too_long_is_refused_and_no_other(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import re
 import tempfile
 import zipfile
 from array import array
+from collections import deque
+from contextlib import suppress
 from datetime import date, datetime, time
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self
 
 import xlrd  # type: ignore[import-untyped]
@@ -167,36 +169,34 @@ def _lines(file: Any) -> Iterator[tuple[int, str]]:
 
 def _records(lines: Iterable[tuple[int, str]], separator: str) -> Iterator[Row]:
     """The rows. A quote that is never closed spoils its own line alone."""
-    source, again = iter(lines), list[tuple[int, str]]()
-    while True:
-        first = again.pop(0) if again else next(source, None)
-        if first is None:
-            return
-        taken, cells = [first], _cells([first[1]], separator)
-        while cells is None:
-            following = again.pop(0) if again else next(source, None)
-            taken += [following] if following else []
-            if following is None or len(taken) > MAX_RECORD_LINES:
-                break
-            cells = _cells([line for _, line in taken], separator)
+    source, again = iter(lines), deque[tuple[int, str]]()
+    while first := again.popleft() if again else next(source, None):
+        taken = [first]
+        cells = _cells(first[1], _following(taken, again, source), separator)
         if not cells:  # no quotes that belong together: each line for itself
-            again = [*taken[1:], *again]
+            again.extendleft(reversed(taken[1:]))
             cells = first[1].rstrip("\r\n").split(separator)
         row = _row(first[0], cells, is_cut=len(first[1]) > MAX_ROW_CHARS)
         if row is not None:
             yield row
 
 
-def _cells(lines: list[str], separator: str) -> list[str] | None:
-    """The cells of one row; none while its last quote is open, and no cells where quotes are no such."""
-    if '"' not in lines[0]:
-        return lines[0].rstrip("\r\n").split(separator)
-    try:
-        return next(csv.reader(lines, delimiter=separator, strict=True), [])
-    except csv.Error as error:
-        if "unexpected end of data" in f"{error}":
-            return None
-        return []
+def _following(
+    taken: list[tuple[int, str]], again: deque[tuple[int, str]], source: Iterator[tuple[int, str]]
+) -> Iterator[str]:
+    """What follows the first line of a row, as far as it may belong to it, line by line as its quotes need it."""
+    while len(taken) < MAX_RECORD_LINES and (line := again.popleft() if again else next(source, None)):
+        taken.append(line)
+        yield line[1]
+
+
+def _cells(first: str, following: Iterator[str], separator: str) -> list[str]:
+    """The cells of one row; no cells where quotes are no such. Each line is read once, however many a row has."""
+    if '"' not in first:
+        return first.rstrip("\r\n").split(separator)
+    with suppress(csv.Error):
+        return next(csv.reader(chain([first], following), delimiter=separator, strict=True), [])
+    return []
 
 
 def _row(line: int, cells: Iterable[object], *, is_cut: bool = False) -> Row | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -210,14 +211,16 @@ def render(text: str, values: Values) -> str:
     """
     if "#" not in text and "{{" not in text:
         return text
-    lengths = sorted({len(name) for name in values if name}, reverse=True)
-    longest = lengths[0] if lengths else 0
+    lengths = sorted({len(name) for name in values if name})
+    longest = lengths[-1] if lengths else 0
     parts, at, position, left = list[str](), 0, 0, MAX_ROW_BYTES
     while mark := COLUMN_MARK.search(text, position):
         if mark[1] is None:
             behind = text[mark.end() : mark.end() + longest + 1]
-            exactly = (name for length in lengths if (name := behind[:length]) in values)
-            shown = (behind[:length].upper() for length in lengths)  # of some letters, as ß, longer
+            letters = next((place for place, char in enumerate(behind) if not char.isalnum()), len(behind))
+            possible = lengths[: bisect_right(lengths, letters)][::-1]  # a column's name has no other signs
+            exactly = (name for length in possible if (name := behind[:length]) in values)
+            shown = (behind[:length].upper() for length in possible)  # of some letters, as ß, longer
             alone = (name for name in shown if name in values and _is_first_word(name, behind))
             name = next(exactly, "") or next(alone, "")
             end = mark.end() + len(name)
