@@ -23,6 +23,7 @@ from unoapi.errors import MessageRejected
 from unoapi.models.attempts import History
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import Command, OutboundMessage, Sender, TemplateMessage
+from unoapi.models.cloud_api.messages.interactive import Buttons, InteractiveMessage
 from unoapi.models.jobs import RunCommand, SendMessage
 from unoapi.models.strict_json import is_too_deep
 from unoapi.providers.cloud_api.translation import with_their_ids
@@ -254,12 +255,29 @@ def test_json_in_a_text_goes_on_as_json() -> None:
         {"type": "interactive", "interactive": {
             "type": "button", "header": {"type": "text", "text": ""}, "footer": {"text": None}, "body": {"text": "b"},
             "action": {"buttons": [{"type": "reply", "reply": {"id": "a", "title": "A"}}]}}},
+        {"type": "interactive", "interactive": {
+            "type": "button", "header": {"type": "", "text": None, "image": {}}, "footer": {"type": None}, "body": {
+                "text": "b"}, "action": {"buttons": [{"type": "reply", "reply": {"id": "a", "title": "A"}}]}}},
     ],
 )  # fmt: skip
 def test_what_clients_that_fill_in_every_field_leave_empty_is_not_there(blank: dict[str, Any]) -> None:
     wire = parse_message({"to": CONTACT, "type": "text", "text": {"body": "x"}, **blank}).to_wire()
 
     assert not any(nothing in serialise(wire) for nothing in ('""', "{}", "[]", "null"))
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_a_header_or_button_whose_type_is_left_empty_is_words_and_a_reply(nothing: str | None) -> None:
+    button = {"type": nothing, "reply": {"id": "a", "title": "A"}}
+    header = {"type": nothing, "text": "H"}
+    menu = {"type": "button", "header": header, "body": {"text": "b"}, "action": {"buttons": [button]}}
+
+    message = parse_message({"to": CONTACT, "type": "interactive", "interactive": menu})
+
+    assert isinstance(message, InteractiveMessage)
+    assert isinstance(message.interactive, Buttons)
+    assert message.interactive.header is not None
+    assert (message.interactive.header.type, message.interactive.action.buttons[0].type) == ("text", "reply")
 
 
 def test_an_empty_text_beside_the_message_that_is_replied_to_takes_nothing_away() -> None:

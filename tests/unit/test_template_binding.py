@@ -352,6 +352,24 @@ def test_field_report_62_values_that_do_not_fit_are_refused_with_metas_code(
     assert refusal.value.details
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("a", "c"), "body: parameter_name 'c' is not known: the template has a, b."),
+        (("a", "a"), "body: a parameter_name is given twice: the template has a, b."),
+        (("a", ""), "body: a parameter_name is missing: the template has a, b."),
+    ],
+)
+def test_field_report_62_the_refusal_of_a_named_value_says_what_is_wrong(names: tuple[str, str], said: str) -> None:
+    values = [{"type": "text", "parameter_name": name, "text": "x"} for name in names]
+    asked = Template.model_validate({"name": "t", "components": [{"type": "body", "parameters": values}]})
+
+    with pytest.raises(RequestError) as refused:
+        bind(template(body("{{a}} {{b}}")), asked)
+
+    assert refused.value.details == said
+
+
 @pytest.mark.parametrize(("status", "code"), [("PAUSED", 132015), ("disabled", 132016), ("REJECTED", 132001)])
 def test_field_report_62_a_template_that_meta_sends_no_more_is_refused(status: str, code: int) -> None:
     with pytest.raises(RequestError) as refusal:

@@ -84,8 +84,11 @@ def _filled(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_no_words(part: Any) -> bool:
-    """Whether it is a header, a body or a footer of words that has none."""
-    return isinstance(part, dict) and part.get("text", "-") in (None, "") and part.get("type", "text") == "text"
+    """Whether it is a header, a body or a footer of words that has none, or one in which nothing is filled in."""
+    if not isinstance(part, dict):
+        return False
+    is_blank = part != {} and all(value is None or value in BLANK for value in part.values())
+    return is_blank or (part.get("text", "-") in (None, "") and part.get("type", "text") == "text")
 
 
 def parse_command(document: dict[str, Any]) -> Command:

@@ -22,7 +22,7 @@ from unoapi.models.cloud_api.templates import PLACEHOLDER, Stored, components_of
 from unoapi.models.media import plain_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from unoapi.models.cloud_api.messages import Template
     from unoapi.models.cloud_api.messages.interactive import CardValues, Component
@@ -346,11 +346,17 @@ def _by_name(names: Sequence[str], given: Sequence[Stored], place: str) -> dict[
     if any(name for name, _ in values):
         by_name = dict(values)
         if by_name.keys() != set(names):
-            wrong = next((name for name in by_name if name not in names), "")
-            _refuse(100, f"{place}: the template has no parameter {wrong[:100]!r}: it has {', '.join(names)[:200]}.")
+            _refuse(100, f"{place}: {_misnamed(by_name, names)}: the template has {', '.join(names)[:200]}.")
         return by_name
     in_order = sorted(names, key=int) if all(name.isascii() and name.isdigit() for name in names) else names
     return dict(zip(in_order, (value for _, value in values), strict=True))
+
+
+def _misnamed(given: Collection[str], names: Sequence[str]) -> str:
+    wrong = next((name for name in given if name not in names), None)
+    if wrong is None:
+        return "a parameter_name is given twice"
+    return f"parameter_name {wrong[:100]!r} is not known" if wrong else "a parameter_name is missing"
 
 
 def _value(parameter: Stored, place: str) -> str:

@@ -42,6 +42,8 @@ PassedOn = Literal[
     "order_status",
 ]  # fmt: skip
 """Kinds whose `action` is the provider's affair."""
+HeaderType = Annotated[Literal["text", "image", "video", "document"], BeforeValidator(lambda value: value or "text")]
+ButtonType = Annotated[Literal["reply", "url", "call", "copy_code"], BeforeValidator(lambda value: value or "reply")]
 INTERACTIVE_KINDS = ("button", "list", "cta_url", *get_args(PassedOn))
 
 
@@ -54,7 +56,7 @@ class Footer(ClientPart):
 class Header(ClientPart):
     """The head: a line of text, or a file."""
 
-    type: Literal["text", "image", "video", "document"] = "text"
+    type: HeaderType = "text"
     text: Annotated[str, AtMost(60)] | None = None
     image: CaptionedMedia | None = None
     video: CaptionedMedia | None = None
@@ -111,7 +113,7 @@ class CopyCodeButton(ClientPart):
 class Button(ClientPart):
     """One button: Meta's quick reply, or one of the Node version's."""
 
-    type: Literal["reply", "url", "call", "copy_code"] = "reply"
+    type: ButtonType = "reply"
     reply: Reply | None = None
     url: UrlButton | None = None
     call: CallButton | None = None
