@@ -192,7 +192,7 @@ class Deliveries(Protocol):
         """Remember at once that the delivery is done, for another process that waits for it."""
 
     def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
-        """Pause the endpoint for `pause_ms` milliseconds."""
+        """Pause the endpoint for `pause_ms` milliseconds; a longer pause stays."""
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint, for a person."""

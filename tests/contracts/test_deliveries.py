@@ -167,6 +167,19 @@ def test_the_memory_of_a_process_is_bounded(away: RedisClient, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_a_receiver_that_asks_for_a_moment_does_not_end_a_longer_pause(redis_client: RedisClient, kind: str) -> None:
+    """What was on its way when the operator paused it may be answered with 429."""
+    deliveries: Deliveries = MemoryDeliveries() if kind == "memory" else redis_deliveries(redis_client)
+    deliveries.suspend(Endpoint(PHONE, "a"), pause_ms=60_000)
+
+    deliveries.pause(Endpoint(PHONE, "a"), pause_ms=1000)
+    deliveries.pause(Endpoint(PHONE, "b"), pause_ms=30_000)
+
+    assert eventually(lambda: deliveries.endpoints([Endpoint(PHONE, "b")])[0].paused_ms > 20_000)
+    assert deliveries.endpoints([Endpoint(PHONE, "a")])[0].paused_ms > 50_000
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_a_person_pauses_resumes_and_drops(redis_client: RedisClient, kind: str) -> None:
     deliveries: Deliveries = MemoryDeliveries() if kind == "memory" else redis_deliveries(redis_client)
 

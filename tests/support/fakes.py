@@ -434,7 +434,7 @@ class MemoryDeliveries:
         self.noted.append(delivery_id)
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
-        self.pause(endpoint, pause_ms=pause_ms)
+        self.pauses[endpoint] = time.monotonic() + pause_ms / 1000
 
     def resume(self, endpoint: Endpoint) -> bool:
         return self.pauses.pop(endpoint, None) is not None
@@ -453,7 +453,7 @@ class MemoryDeliveries:
         return None
 
     def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
-        self.pauses[endpoint] = time.monotonic() + pause_ms / 1000
+        self.pauses[endpoint] = max(self.pauses.get(endpoint, 0.0), time.monotonic() + pause_ms / 1000)
 
 
 class MemoryBreakers:

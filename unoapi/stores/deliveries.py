@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 MAX_REMEMBERED = 10_000
 AT_ONCE = 2_000
 DONE_PREFIX = "unoapi-done:"
+_PAUSE = """
+local until_ms = tonumber(redis.call('GET', KEYS[1]))
+if not until_ms or until_ms < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+"""
+"""Never shorter: what was on its way when a person paused the endpoint may be answered with a moment's pause."""
 _RESUME = """
 local paused = redis.call('DEL', KEYS[1])
 local state = redis.call('GET', KEYS[2])
@@ -111,12 +118,12 @@ class RedisDeliveries:
         return bool(done)
 
     def pause(self, endpoint: Endpoint, *, pause_ms: int) -> None:
-        """Pause the endpoint for `pause_ms` milliseconds. Never raises, never waits."""
+        """Pause the endpoint for `pause_ms` milliseconds at least. Never raises, never waits."""
         if len(self._pauses_here) >= MAX_REMEMBERED:
             self._pauses_here.clear()
         now = time.monotonic()
         self._pauses_here[endpoint.key] = (now + pause_ms / 1000, now)
-        self._redis.post(("SET", _pause_key(endpoint), now_ms() + pause_ms, "PX", pause_ms))
+        self._redis.post(("EVAL", _PAUSE, 1, _pause_key(endpoint), now_ms() + pause_ms, pause_ms))
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint at a person's request. Raises StoreUnavailable."""
