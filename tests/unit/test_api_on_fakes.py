@@ -292,9 +292,12 @@ def test_c18_deregister_may_answer_as_meta_does() -> None:
         assert running.uno.sessions.config(PHONE) is None
 
 
+@pytest.mark.parametrize("kind", [{"type": "text"}, {"type": ""}, {"type": None, "typing_indicator": ""}, {}], ids=str)
 @pytest.mark.parametrize("status", [None, ""])
-def test_a_message_with_a_status_that_says_nothing_is_a_message(api: MemoryApi, status: str | None) -> None:
-    body = {"to": OTHER, "type": "text", "text": {"body": "x"}, "status": status}
+def test_a_message_with_a_status_that_says_nothing_is_a_message(
+    api: MemoryApi, status: str | None, kind: dict[str, str | None]
+) -> None:
+    body = {"to": OTHER, **kind, "text": {"body": "x"}, "status": status}
 
     answer = api.post(f"/v15.0/{PHONE}/messages", body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,22 @@ def test_texts_within_texts_make_no_message_deeper_than_a_body_may_be() -> None:
 
     assert wire["template"]["action"] == text
     assert not is_too_deep(wire)
+
+
+def test_json_in_a_text_goes_on_as_json_however_deep_it_may_be() -> None:
+    def nested(levels: int) -> str:
+        return '{"action":' * levels + "{}" + "}" * levels
+
+    for levels in range(80, 100):
+        components = '[{"type":"body","parameters":[' + nested(levels) + "]}]"
+        action = '{"buttons":[{"reply":{"id":"a","title":"A","action":' + nested(levels) + "}}]}"
+        template = {"type": "template", "template": {"name": "t", "components": components}}
+        menu = {"type": "interactive", "interactive": {"type": "button", "body": {"text": "b"}, "action": action}}
+        for message in (template, menu):
+            with suppress(ValidationError):
+                wire = parse_message({"to": CONTACT, **message}).to_wire()
+                assert isinstance(wire.get("template", {}).get("components", []), list)
+                assert isinstance(wire.get("interactive", {}).get("action", {}), dict)
 
 
 def test_json_in_a_text_goes_on_as_json() -> None:

@@ -102,7 +102,7 @@ def accepting(phone: str, body: dict[str, Any], *, key: str | None = None) -> Ac
 
 def _is_command(body: dict[str, Any]) -> bool:
     """Whether it is about a message that is there. Clients that fill in every field send a message with no status."""
-    if body.get("type"):
+    if body.get("type") or body.get("text"):
         return body.get("status") not in (None, "")
     return "status" in body or "typing_indicator" in body
 

@@ -279,6 +279,12 @@ class InteractiveMessage(OutboundMessage):
     type: Literal["interactive"]
     interactive: Interactive
 
+    def to_wire(self) -> dict[str, Any]:
+        """The message as it goes to others: an action that is still a text is an object there."""
+        wire = super().to_wire()
+        sent = wire["interactive"]
+        return {**wire, "interactive": {**sent, "action": from_json(sent["action"])}}
+
 
 class Language(ClientPart):
     """A language code, as `pt_BR`."""
@@ -355,8 +361,8 @@ class TemplateMessage(OutboundMessage):
         """The message as it goes to others: components are a list there, a language's code is in an object."""
         wire = super().to_wire()
         sent = dict(wire["template"])
-        if sent.get("components") == "":
-            sent["components"] = []
+        if isinstance(sent.get("components"), str):
+            sent["components"] = from_json(sent["components"] or "[]")
         if isinstance(sent.get("language"), str) and self.template.language is not None:
             sent["language"] = {"code": self.template.language.code}
         return {**wire, "template": sent}
