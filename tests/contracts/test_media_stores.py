@@ -239,6 +239,18 @@ def test_no_key_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, key:
             continue
 
 
+@pytest.mark.parametrize("size", [5, 9_000_000])
+def test_a_store_that_knows_s3_as_it_was_gets_nothing_newer(size: int) -> None:
+    begun = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>"
+    answer = b'HTTP/1.1 200 OK\r\nETag: "x"\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s'
+    with Receiver(*[say(answer % (len(begun), begun), then=close)]) as bucket:
+        s3(bucket.url).save(KEY, [bytes(size)], mime_type="image/png", limit=LIMIT)
+
+    heads = "".join(request.head.lower() for request in bucket.requests)
+    assert heads.startswith(("put ", "post "))
+    assert not [word for word in ("checksum", "trailer", "aws-chunked") if word in heads]
+
+
 def test_a_bucket_that_is_not_there_is_an_error() -> None:
     store = s3("http://127.0.0.1:1", timeout_ms=1000)
 

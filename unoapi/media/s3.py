@@ -36,6 +36,8 @@ class S3MediaStore:
             read_timeout=max(1, timeout_ms // 1000),
             retries={"max_attempts": 3, "mode": "standard"},
             s3={"addressing_style": "path" if client.pop("path_style", False) else "auto"},
+            request_checksum_calculation="when_required",  # else an AWS encoding that most other stores do not know
+            response_checksum_validation="when_required",
         )
         self._client: Any = None
         self._transfer = TransferConfig(
