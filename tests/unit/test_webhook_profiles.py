@@ -156,6 +156,22 @@ def test_meta_gets_edits_and_deletions_as_messages_and_nothing_of_ours() -> None
     assert shaped("meta", make_status("deleted")) is None
 
 
+@pytest.mark.parametrize(
+    ("named", "writer"),
+    [
+        ({"type": "system", "system": {"type": "user_changed_user_id", "user_id": "BR.222"}}, "BR.222"),
+        ({"type": "text", "text": {"body": "oi"}, "from_parent_user_id": "BR.ENT.1"}, "BR.ENT.1"),
+        ({"type": "text", "text": {"body": "oi"}, "from_user_id": "BR.111"}, "BR.111"),
+    ],
+)
+def test_typebot_never_answers_to_the_number_itself_in_the_place_of_a_user(named: dict[str, Any], writer: str) -> None:
+    (event,) = split(PHONE, [Change({"messages": [{"id": "wamid.A", "timestamp": "7", **named}]})])
+
+    change = shaped("typebot", event) or {}
+
+    assert change["value"]["messages"][0]["from"] == writer
+
+
 def test_meta_gets_no_status_post_of_the_number_either() -> None:
     post = {
         "from": PHONE,

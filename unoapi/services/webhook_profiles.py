@@ -200,7 +200,8 @@ def _typebot(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
     if change.get("field") != "messages" or _is_status_post(value):
         return None
     _without(value, "chat")
-    if unknown or not all(_typebot_message(one, phone) for one in messages):
+    writer = next((name for contact in _items(value, "contacts") for name in _names(contact)), phone)
+    if unknown or not all(_typebot_message(one, writer) for one in messages):
         return None
     _name_by_phone(value)
     for status in statuses:
@@ -228,8 +229,15 @@ def _name_by_phone(value: dict[str, Any]) -> None:
                 _without(item, beside)
 
 
-def _typebot_message(message: dict[str, Any], phone: str) -> bool:
-    """Change a message for Typebot. False when it has no form for it."""
+def _names(contact: dict[str, Any]) -> list[str]:
+    return [str(contact[name]) for name in ("wa_id", "user_id") if contact.get(name)]
+
+
+def _typebot_message(message: dict[str, Any], writer: str) -> bool:
+    """Change a message for Typebot, which answers to its `from`. False when it has no form for it.
+
+    `writer` wrote it, if it does not say so itself: notices of Meta's about a user name nobody else.
+    """
     _show_edit(message)
     kind = str(message.get("type", ""))
     if kind not in TYPEBOT_TYPES:
@@ -243,7 +251,7 @@ def _typebot_message(message: dict[str, Any], phone: str) -> bool:
         _without(told, "filename", "url", "sha256", "view_once", *_nulls(told))
     _without(message, "message_type", "edit_timestamp")
     message["timestamp"] = str(message.get("timestamp", ""))
-    message["from"] = str(message.get("from") or message.get("from_user_id") or phone)
+    message["from"] = str(message.get("from") or message.get("from_user_id") or writer)
     return True
 
 
