@@ -552,6 +552,8 @@ OLD_FORM = "554988887777"
         ("messages", {"messages": [{"id": "1", "from": "5521977776666", "type": "text",
                                     "context": {"from": OLD_FORM, "id": "2"}}]}),
         ("messages", {"messages": [{"id": "1", "from": OLD_FORM, "type": "system", "system": {"wa_id": OLD_FORM}}]}),
+        ("messages", {"messages": [{"id": "1", "from": OLD_FORM, "type": "system",
+                                    "system": {"customer": OLD_FORM, "new_wa_id": OLD_FORM}}]}),
         ("messages", {"statuses": [{**STATUS, "recipient_id": OLD_FORM}]}),
         ("messages", {"statuses": [{**STATUS, "recipient_id": "Y2FwaV9ncm91cDox", "recipient_type": "group",
                                     "recipient_participant_id": OLD_FORM}]}),

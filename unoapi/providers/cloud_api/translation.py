@@ -46,7 +46,9 @@ VALUES = ("text", "currency", "date_time", "image", "video", "document", "locati
 ENTRIES = {"emails": "email", "urls": "url", "addresses": "street"}
 """The lists of a contact card, and what a plain text in them is, on phones too."""
 LANGUAGE = re.compile(r"([A-Za-z]{2,3})[-_]([A-Za-z]{2})", re.ASCII)
-PHONES = frozenset({"from", "to", "wa_id", "recipient_id", "recipient_participant_id", "phone_number"})
+PHONES = frozenset(
+    {"from", "to", "wa_id", "new_wa_id", "customer", "recipient_id", "recipient_participant_id", "phone_number"}
+)
 """Where a callback names a person's phone."""
 
 
