@@ -309,6 +309,7 @@ def test_chatwoot_gets_no_empty_message_for_what_only_meta_tells() -> None:
     notice = message("chatwoot", type="system", system={"body": "Ana has another number"})
 
     assert order["text"] == {"body": "please\n2 x P1 (BRL 10.5)"}
+    assert message("typebot", type="order", order={"product_items": items})["text"] == {"body": "2 x P1 (BRL 10.5)"}
     assert notice["text"] == {"body": "Ana has another number"}
     for kind in ("revoke", "pin", "request_welcome", "media_placeholder"):
         assert shaped("chatwoot", make_event(type=kind)) is None

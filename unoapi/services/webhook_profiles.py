@@ -239,6 +239,8 @@ def _typebot_message(message: dict[str, Any], writer: str) -> bool:
     `writer` wrote it, if it does not say so itself: notices of Meta's about a user name nobody else.
     """
     _show_edit(message)
+    if message.get("type") == "order" and (words := _words_of_order(_as_object(message.get("order")))):
+        _make_text(message, words)
     kind = str(message.get("type", ""))
     if kind not in TYPEBOT_TYPES:
         return False
