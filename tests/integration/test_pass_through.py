@@ -857,6 +857,7 @@ def test_nobody_hears_which_numbers_are_here(api: Api, graph: Graph, node: str) 
         f"{NUMBER}/message_templates?fields=name,owner{{access_token}}",
         f"{NUMBER}/message_templates?fields=name&fields=owner{{access_token}}",
         f'{NUMBER}/message_templates?fields=["name","access\\u005ftoken"]',
+        f'{NUMBER}/message_templates?%20fields=["name","access\\u005ftoken"]',
     ],
 )  # fmt: skip
 def test_what_hands_out_more_than_a_thing_is_not_passed_on(api: Api, graph: Graph, path: str) -> None:
@@ -871,6 +872,7 @@ def test_what_hands_out_more_than_a_thing_is_not_passed_on(api: Api, graph: Grap
     [
         {"json": {"name": "x", "fields": "id,access_token"}}, {"json": {"fields": ["access_token"]}},
         {"data": {"name": "x", "fields": "id,owner{access_token}"}}, {"data": {"fields[0]": "access_token"}},
+        {"data": {" fields": "access_token"}},
         {"data": part(b'name="fields"', b"id,access_token"), "content_type": MULTIPART},
         {"data": part(b"name=fields[]", b"access_token"), "content_type": MULTIPART},
     ],
@@ -883,7 +885,13 @@ def test_no_change_answers_with_a_secret(api: Api, graph: Graph, options: dict[s
 
 def test_no_argument_makes_another_request_of_one(api: Api, graph: Graph) -> None:
     """Graph does what `method` says, whatever the request's own says; who may was decided by that."""
-    for query in ("method=delete&name=n", "method=get&method=POST", "name=n&method=Delete", "method="):
+    for query in (
+        "method=delete&name=n",
+        "method=get&method=POST",
+        "name=n&method=Delete",
+        "method=",
+        "%20method=delete",
+    ):
         assert ask(api, "GET", f"{NUMBER}/message_templates?{query}").status_code == 400
     assert graph.sent == []
 

@@ -261,13 +261,14 @@ def _query() -> tuple[tuple[str, str], ...]:
 def _ensure_harmless(given: Iterable[tuple[str, Any]]) -> None:
     """Refuse arguments, of a query or a body, that ask for more than the request says. Raises RequestError, NotFound.
 
-    Those are a secret field of a node, however deep and however it is written, and another method.
+    Those are a secret field of a node, however deep and however it is written, and another method. Spaces before a name
+    count for nothing in PHP's kind of forms, which Graph reads.
     """
     for name, value in given:
-        text = f"{value}"
-        if name.partition("[")[0] == "fields" and (SECRETS in text or ESCAPE in text):
+        plain, text = name.lstrip(" "), f"{value}"
+        if plain.partition("[")[0] == "fields" and (SECRETS in text or ESCAPE in text):
             raise NotFound
-        if name == METHOD and text.upper() != request.method:
+        if plain == METHOD and text.upper() != request.method:
             details = f"{METHOD}: send the request with this method itself. Graph would take the argument for it."
             raise RequestError("Invalid parameter", code=100, status=400, details=details)
 
