@@ -101,25 +101,29 @@ def failed_status(uno: Uno) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("problem", "code", "details"),
+    ("problem", "code", "title", "details"),
     [
         (
             {"code": 131056, "message": "(#131056) Pair rate limit hit", "error_data": {"details": "Too many to one."}},
             131056,
+            "Pair rate limit hit",
             "Too many to one.",
         ),
-        ({"code": "130429", "message": "(#130429) Rate limit hit"}, 130429, "(#130429) Rate limit hit"),
-        ({"code": 2, "message": "Temporary", "error_user_msg": "Try again later."}, 2, "Try again later."),
+        ({"code": "130429", "message": "(#130429) Rate limit hit"}, 130429, "Rate limit hit", "Rate limit hit"),
+        ({"code": 2, "message": "Temporary", "error_user_msg": "Try again later."}, 2, "Temporary", "Try again later."),
+        ({"code": 131016, "message": "(#131016)"}, 131016, "(#131016)", "(#131016)"),
     ],
 )
-def test_who_was_refused_at_each_try_reads_metas_own_error(problem: dict[str, Any], code: int, details: str) -> None:
+def test_who_was_refused_at_each_try_reads_metas_own_error(
+    problem: dict[str, Any], code: int, title: str, details: str
+) -> None:
     uno = uno_at_meta(problem)
 
     with pytest.raises(UnoError):
         run(uno, make_send(), retries=uno.retry_schedule.limit)
 
     error = failed_status(uno)
-    assert (error["code"], error["title"], error["error_data"]["details"]) == (code, problem["message"], details)
+    assert (error["code"], error["title"], error["error_data"]["details"]) == (code, title, details)
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, 130429), (503, 131016), (400, 131056)])

@@ -37,7 +37,8 @@ def read_error(body: bytes, status: int) -> GraphError:
     code = problem.get("code")
     data = problem.get("error_data")
     details = data.get("details") if isinstance(data, dict) else None
-    title = str(problem.get("message") or "Something went wrong")[:300]
+    written = str(problem.get("message") or "Something went wrong")[:300]
+    title = written.removeprefix(f"(#{code})").strip() or written  # as Meta's statuses have it, beside the code
     return GraphError(
         code=code if type(code) is int else LATER.get(f"{code}", 131000),
         title=title,
