@@ -114,6 +114,22 @@ def test_odd_cards_end_in_words_or_a_refusal_never_in_an_error(tmp_path: Path, c
 
 
 @pytest.mark.parametrize(
+    ("menu", "missing"),
+    [
+        ({"type": "location_request_message", "action": {"name": "send_location"}}, "interactive.body"),
+        ({"type": "flow", "body": {"text": "B"}, "action": {"parameters": {}}}, "flow_cta"),
+        ({"type": "carousel", "body": {"text": "B"}, "action": {"cards": []}}, "action.cards"),
+        ({"type": "cta_call", "body": {"text": "B"}, "action": {"parameters": {"display_text": "x"}}}, "phone_number"),
+    ],
+)
+def test_what_a_kind_that_is_sent_in_words_lacks_is_named(tmp_path: Path, menu: dict[str, Any], missing: str) -> None:
+    with pytest.raises(MessageRejected) as refused:
+        Pocket(tmp_path).send(type="interactive", interactive=menu)
+
+    assert (refused.value.code, missing in refused.value.details) == (131008, True)
+
+
+@pytest.mark.parametrize(
     "card", [{"header": {"type": "image", "image": {"id": "123"}}}, {"header": {"type": "video", "video": {"id": "1"}}}]
 )
 def test_field_report_65_a_cards_file_that_no_words_can_stand_for_is_refused(

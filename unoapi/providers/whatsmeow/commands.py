@@ -67,7 +67,12 @@ if TYPE_CHECKING:
     Keys = Callable[[str], MessageKey | None]
     Mode = Literal["text", "classic", "native"]
 
-UNSUPPORTED, INVALID = 131051, 131009
+UNSUPPORTED, INVALID, MISSING = 131051, 131009, 131008
+NEEDED = {
+    "location_request_message": "body", "flow": "action.parameters.flow_cta", "carousel": "action.cards",
+    "cta_call": "action.parameters with display_text and phone_number",
+}  # fmt: skip
+"""Without what nothing of a kind that phones are sent in words can be shown."""
 MAX_TIMER_S = 366 * 86_400
 """More than any phone offers; a number that does not fit would spoil the whole message."""
 MAX_CARDS = 10
@@ -421,6 +426,8 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
             type="cta_call", action={"parameters": {"display_text": str(label), "phone_number": str(number)}}
         ):
             buttons = [content.Button(type="call", title=label, value=number)]
+        case _ if message.type in NEEDED:
+            _refuse(MISSING, "Required parameter is missing", f"interactive.{NEEDED[message.type]}: is missing.")
         case _:
             details = f"This connection cannot send interactive messages of type {message.type}."
             _refuse_kind(details)
