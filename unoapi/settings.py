@@ -81,6 +81,8 @@ TO_THE_LETTER = frozenset(
     }
 )  # fmt: skip
 """What others read as it is written: secrets that sign, and what commands of the Procfile hold."""
+NOT_COMPARED = frozenset({*SCHEMES, "sentry_dsn", "unoapi_alert_urls", "unoapi_otlp_headers"})
+"""Addresses and headers that hold a secret within: nobody else has all of their text."""
 WebUrl = Annotated[Url, UrlConstraints(allowed_schemes=["http", "https"], host_required=True, max_length=2048)]
 
 
@@ -912,8 +914,8 @@ def _is_quoted(text: str) -> bool:
 
 
 def _is_compared(name: str) -> bool:
-    """Whether it is a secret that others have, too, and no address."""
-    return Settings.model_fields[name].annotation is SecretStr and name not in {*SCHEMES, "sentry_dsn"}
+    """Whether it is a secret that others have, too."""
+    return Settings.model_fields[name].annotation is SecretStr and name not in NOT_COMPARED
 
 
 def read_secrets(environment: Mapping[str, str | None], names: Iterable[str]) -> tuple[dict[str, str], list[str]]:

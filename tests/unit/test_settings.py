@@ -244,6 +244,17 @@ def test_quotes_around_a_secret_are_a_part_of_it_and_named(monkeypatch: pytest.M
     ]
 
 
+def test_quotes_around_addresses_and_headers_with_a_secret_within_are_no_part_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    urls, headers = "slack://a/b/c mailto://x.example", "authorization=Basic-x"
+
+    settings = load(monkeypatch, UNOAPI_ALERT_URLS=f'"{urls}"', UNOAPI_OTLP_HEADERS=f"'{headers}'")
+
+    assert settings.alert_urls == tuple(urls.split())
+    assert settings.unoapi_otlp_headers.get_secret_value() == headers
+
+
 def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: Any = load(monkeypatch)
 
