@@ -379,3 +379,19 @@ def test_the_trace_id_of_an_answer_is_in_the_log_and_no_value_of_the_request(api
 )
 def test_a_name_is_compared_by_its_letters_and_only_when_it_is_short(written: str, meant: str) -> None:
     assert nearest(written, ["webhooks", "label"]) == meant
+
+
+def test_a_number_whose_configuration_is_not_valid_says_so_and_is_corrected(api: Api) -> None:
+    phone, token = "5511999990077", "a-session-token-of-old"
+    api.redis.set(f"unoapi-config:{phone}", f'{{"authToken": "{token}", "provider": "forward"}}')
+
+    to_operator = api.get(f"/session/{phone}/state")
+    to_others = api.post(f"/v15.0/{phone}/messages", TEXT, token=token)
+    corrected = api.post(f"/v15.0/{phone}/register", {"provider": "sandbox"})
+    sent = api.post(f"/v15.0/{phone}/messages", TEXT, token=token)
+
+    why = f"the stored configuration of {phone} is not valid: Session: provider: literal_error."
+    assert (to_operator.status_code, details(to_operator)) == (503, why)
+    assert (to_others.status_code, "literal_error" in to_others.text) == (503, False)
+    assert "is not there now, or is not valid" in details(to_others)
+    assert (corrected.status_code, sent.status_code) == (200, 200)

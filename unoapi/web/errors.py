@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, jsonify, request
+from flask import Response, g, jsonify, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -14,6 +14,7 @@ from unoapi.errors import (
     DeadLettersBusy,
     Postponed,
     RequestError,
+    SessionUnknown,
     StoreRefusesWrites,
     StoreUnavailable,
     describe,
@@ -31,6 +32,7 @@ log = get_logger(__name__)
 OAUTH = "OAuthException"
 QUIET = frozenset({401, 429})
 """What strangers can cause as often as they like is logged at debug only."""
+NO_CONFIGURATION = "The configuration of this number is not there now, or is not valid."
 OPERATORS = "the operator's token (UNOAPI_AUTH_TOKEN)"
 NUMBERS = f"the number's token (its authToken), or {OPERATORS}"
 ANY_NUMBERS = f"the token of a number that is registered, or {OPERATORS}"
@@ -97,8 +99,9 @@ def register_errors(app: Flask) -> None:
     @app.errorhandler(StoreUnavailable)
     @app.errorhandler(Postponed)
     def _no_store(error: Exception) -> Response:
-        log.error("request_not_served", error=f"{error}", hint="check Redis, or the bucket of files")
-        return _answer(503, "Service temporarily unavailable", 131016, "The store does not answer. Try again.", 5)
+        details, hint = _why_not_served(error)
+        log.error("request_not_served", error=f"{error}", hint=hint)
+        return _answer(503, "Service temporarily unavailable", 131016, details, 5)
 
     @app.errorhandler(DeadLettersBusy)
     def _busy(error: DeadLettersBusy) -> Response:
@@ -122,6 +125,14 @@ def register_errors(app: Flask) -> None:
     def _bug(error: Exception) -> Response:
         log.error("unhandled_error", error=describe(error), traceback=safe_traceback(error))
         return _answer(500, "Something went wrong", 131000, "An unexpected error; the log has it.")
+
+
+def _why_not_served(error: Exception) -> tuple[str, str]:
+    """What the caller reads, and what the operator is advised, when something that is stored cannot be read."""
+    if not isinstance(error, SessionUnknown) or isinstance(error.__cause__, StoreUnavailable):
+        return "The store does not answer. Try again.", "check Redis, or the bucket of files"
+    details = f"{error}." if g.get("operator") else f"{NO_CONFIGURATION} The operator's log says why."
+    return details, "store the configuration again with register"
 
 
 def _too_large(usual: int) -> str:
