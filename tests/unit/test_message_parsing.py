@@ -338,7 +338,7 @@ def test_graph_s_own_spelling_of_the_product_is_taken() -> None:
     assert wire["messaging_product"] == "whatsapp"
 
 
-@pytest.mark.parametrize("to", [f"{CONTACT}@s.whatsapp.net", f"+{CONTACT}"])
+@pytest.mark.parametrize("to", [f"{CONTACT}@s.whatsapp.net", f"+{CONTACT}", CONTACT])
 def test_what_names_a_person_is_no_group_at_the_door_nor_where_the_job_is_done(to: str) -> None:
     accepted = parse_message({"to": to, "recipient_type": "group", "text": {"body": "x"}})
 
