@@ -78,6 +78,7 @@ def test_a_group_is_made_listed_and_shown_with_its_members(api: MemoryApi, phone
     assert (listed["id"], listed["subject"], listed["total_participant_count"]) == (group["id"], "Orders", 2)
     shown = api.get(f"{GROUPS}/{group['id'].partition('@')[0]}").json()
     assert shown["description"] == "Of today"
+    assert api.get(f"{GROUPS}/{group['id'].partition('@')[0]}-group").json() == shown  # as another gateway writes it
     roles = {person["wa_id"]: person["role"] for person in shown["participants"]}
     assert roles == {PHONE: "owner", ANA: "member"}
     created, described = changes(phone)

@@ -16,7 +16,7 @@ from unoapi.models.blanks import EmptyIsAbsent
 from unoapi.models.cloud_api.messages import Sender
 from unoapi.models.connector.groups import MAX_CHANGED, MAX_DESCRIPTION, MAX_SUBJECT
 from unoapi.models.options import WebUrl
-from unoapi.models.phones import GROUP, is_group, is_individual, read_address, user_of
+from unoapi.models.phones import GROUP, GROUP_OF_Z_API, is_group, is_individual, read_address, user_of
 from unoapi.models.text import figures
 from unoapi.ports import ServesPhones
 from unoapi.services import groups
@@ -143,8 +143,9 @@ def of_phone(view: View) -> View:
 
 def _jid(group: str) -> str:
     """The address of a group. Raises RequestError."""
+    has_host = "@" in group or GROUP_OF_Z_API.fullmatch(group)
     try:
-        address = read_address(group if "@" in group else f"{group}@{GROUP}")
+        address = read_address(group if has_host else f"{group}@{GROUP}")
     except ValueError:
         address = ""
     if not is_group(address):
