@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 BESIDE_ITEMS = frozenset({"messaging_product", "metadata", "contacts"})
 TEXTS = ADDRESS_FIELDS | RECIPIENT_FIELDS | {"timestamp"}
 MOST_BYTES = 4 * 1024 * 1024
+CODE = re.compile(r"13[0-9]{4}", re.ASCII)
+"""Meta's codes for what became of messages."""
 OF_NO_MESSAGE = ("payment", "call")
 """Of statuses that name a message or a call, but say nothing of how a message fares."""
 
@@ -160,6 +163,8 @@ def whole_error(error: dict[str, Any]) -> dict[str, Any]:
     code, data = error.get("code"), error.get("error_data")
     title = str(error.get("title") or error.get("message") or "Error")
     details = str((data.get("details") if isinstance(data, dict) else None) or title)
+    if isinstance(code, str) and CODE.fullmatch(code):  # on its way through somebody else's gateway it became a text
+        code = int(code)
     full = error_object(code if type(code) is int else 131000, title, details)
     message = str(error.get("message") or title)
     data = {**(data if isinstance(data, dict) else {}), "details": details}
