@@ -304,6 +304,11 @@ def test_wrong_templates_are_refused(wrong: dict[str, Any]) -> None:
         save(PHONE, None, wrong)
 
 
+def carousel(*components: dict[str, Any]) -> dict[str, Any]:
+    """A carousel with one card."""
+    return {"type": "CAROUSEL", "cards": [{"components": list(components)}]}
+
+
 @pytest.mark.parametrize(
     ("component", "said"),
     [
@@ -312,6 +317,10 @@ def test_wrong_templates_are_refused(wrong: dict[str, Any]) -> None:
         ({"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": " "}]}, "text: is missing"),
         ({"type": "BUTTONS", "buttons": [{"type": "url", "text": "Ver", "url": None}]}, "url: is missing"),
         ({"type": "BUTTONS", "buttons": [{"type": "PHONE_NUMBER", "text": "Ligar"}]}, "phone_number: is missing"),
+        ({"type": "CAROUSEL", "cards": "x"}, "cards"),
+        (carousel({"type": "BODY", "text": ["a"]}), "text"),
+        (carousel({"type": "BUTTONS", "buttons": [{"type": "URL", "text": "Ver"}]}), "url: is missing"),
+        (carousel({"type": "BODY", "text": "a"}, {"type": "body", "text": "b"}), "each type must be there once"),
     ],
 )
 def test_field_report_67_a_template_that_nobody_could_send_as_it_is_meant_is_refused(
@@ -328,6 +337,8 @@ def test_what_a_template_need_not_say_is_not_missed() -> None:
             {"type": "COPY_CODE", "example": "X"}, {"type": "OTP", "otp_type": "COPY_CODE"}, {"type": "HOLOGRAM"},
             {"type": "quick_reply", "text": "Sim", "url": "", "phone_number": None},
             {"type": "PHONE_NUMBER", "text": "Ligar", "phone_number": 5511999990000}]},
+        {"type": "CAROUSEL", "buttons": "", "cards": [
+            {"components": [{"type": "BODY", "text": "a", "cards": ""}], "card_index": 0}, {"components": ""}]},
     ]  # fmt: skip
 
     _, saved = save(PHONE, None, {"name": "n", "components": components})

@@ -6,10 +6,11 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from unoapi.errors.validation import nearest
+from unoapi.models.blanks import EmptyIsAbsent
 from unoapi.models.text import figures
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class StoredComponent(BaseModel):
     type: str = Field(pattern=r"^[A-Za-z_]{1,40}$")
     format: str | None = Field(default=None, max_length=32)
     text: str | None = Field(default=None, max_length=4096)
-    buttons: list[StoredButton] | None = Field(default=None, max_length=10)
+    buttons: Annotated[list[StoredButton] | None, EmptyIsAbsent] = Field(default=None, max_length=10)
+    cards: Annotated[list[StoredCard] | None, EmptyIsAbsent] = None
 
     @field_validator("type")
     @classmethod
@@ -81,6 +83,24 @@ class StoredComponent(BaseModel):
         return _ensure_no_slip(value, FORMATS) if value else value
 
 
+def _ensure_each_once(parts: list[StoredComponent]) -> list[StoredComponent]:
+    kinds = [part.type.upper() for part in parts]
+    if len(set(kinds)) < len(kinds):
+        raise ValueError("each type must be there once")
+    return parts
+
+
+StoredComponents = Annotated[list[StoredComponent], AfterValidator(_ensure_each_once)]
+
+
+class StoredCard(BaseModel):
+    """A card of a carousel: a template within one."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+    components: Annotated[StoredComponents | None, EmptyIsAbsent] = None
+
+
 class StoredTemplate(BaseModel):
     """A template as a client posts it. Its other fields are stored, too."""
 
@@ -90,7 +110,7 @@ class StoredTemplate(BaseModel):
     id: str | None = Field(default=None, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
     language: str = Field(default=DEFAULT_LANGUAGE, pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$")
     category: str = Field(default=DEFAULT_CATEGORY, pattern=r"^[A-Za-z_]{1,32}$")
-    components: list[StoredComponent] | None = Field(default=None, max_length=20)
+    components: StoredComponents | None = Field(default=None, max_length=20)
 
     @field_validator("id", mode="before")
     @classmethod
@@ -106,14 +126,6 @@ class StoredTemplate(BaseModel):
     @classmethod
     def _usual_category(cls, value: object) -> object:
         return value or DEFAULT_CATEGORY
-
-    @field_validator("components")
-    @classmethod
-    def _each_part_is_there_once(cls, value: list[StoredComponent] | None) -> list[StoredComponent] | None:
-        kinds = [part.type.upper() for part in value or []]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError("each type must be there once")
-        return value
 
 
 def components_of(template: Stored) -> list[Stored]:
