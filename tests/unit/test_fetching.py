@@ -160,6 +160,8 @@ def test_a_file_is_saved_and_its_id_takes_the_place_of_its_address(tmp_path: Pat
         ("REM0101.rem", None, "REM0101.rem"),
         ("a.PDF", None, "a.PDF"),
         ("nota/123", "Contrato", "Contrato"),
+        ("Relat%C3%B3rio%20de%20a%C3%A7%C3%B5es.pdf", None, "Relatório de ações.pdf"),
+        ("Relat%F3rio%20de%20a%E7%F5es.pdf", None, "Relatório de ações.pdf"),
     ],
 )
 def test_a_document_named_by_its_address_has_the_ending_of_its_type(

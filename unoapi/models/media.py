@@ -9,6 +9,7 @@ import unicodedata
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any, TypeGuard
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -241,6 +242,15 @@ def is_plain(link: object) -> TypeGuard[str]:
 def plain_address(link: str) -> str:
     """A link as a browser asks for it where it needs encoding; any other, and what is no address, as it is."""
     return link if is_plain(link) else web_address(link) or link
+
+
+def path_of(link: str) -> str:
+    """The path of an address without its escapes, which older servers write in Windows-1252 instead of UTF-8."""
+    path = urlsplit(link.strip()).path
+    try:
+        return unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        return unquote(path, encoding="windows-1252", errors="replace")
 
 
 def names_a_file(last: str) -> bool:

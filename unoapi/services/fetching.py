@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import tempfile
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import unquote, urlsplit
 
 from unoapi.errors import FetchFailed, FileRefused, MediaQuotaReached, MessageRejected, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.file_types import HEAD_BYTES, known_type, why_not
 from unoapi.models.jobs import PrepareMessage, SendMessage, now_ms
-from unoapi.models.media import MAX_BYTES, names_a_file, own_filename, with_ending
+from unoapi.models.media import MAX_BYTES, names_a_file, own_filename, path_of, with_ending
 from unoapi.services import preparation
 from unoapi.services.media import copied, holders, kinds_of_files, own_file, pieces_of, save
 from unoapi.services.message_parsing import message_of
@@ -103,7 +102,7 @@ def ensure_is(kind: str, file: BinaryIO, *, served: str, name: str) -> str:
 
 def name_in(link: str) -> str:
     """The name at the end of an address's path."""
-    return unquote(urlsplit(link.strip()).path).rpartition("/")[2]
+    return path_of(link).rpartition("/")[2]
 
 
 def _saved(  # noqa: PLR0913 (collaborators)

@@ -42,7 +42,7 @@ from unoapi.models.connector.commands import ConnectorCommand, Quote, Read, Send
 from unoapi.models.file_types import OPUS
 from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import computed_id, now_ms
-from unoapi.models.media import UNKNOWN, plain_address, plain_mime_type, type_of
+from unoapi.models.media import UNKNOWN, path_of, plain_address, plain_mime_type, type_of
 from unoapi.models.message_keys import OWN_IDS, MessageKey
 from unoapi.models.phones import (
     NUMBER_IN_TEXT,
@@ -358,7 +358,7 @@ def _media(kind: str, file: MediaObject) -> content.Media:
     known = plain_mime_type(_said(file, "mime_type"))
     # Meta gives a caption and a name to some types only; the Node version takes them with all.
     filename = plain_name(_said(file, "filename"))
-    in_link = plain_name(unquote(urlsplit(link).path)) if kind == "document" else ""
+    in_link = plain_name(path_of(link)) if kind == "document" else ""
     named = mime_type_of(link, kind=kind, filename=filename) if link else ""
     fields = {
         "kind": kind,
