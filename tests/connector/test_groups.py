@@ -86,6 +86,23 @@ def test_a_group_is_made_listed_and_shown_with_its_members(api: MemoryApi, phone
     assert described["group_description"] == {"text": "Of today", "update_successful": True}
 
 
+@pytest.mark.parametrize("method", ["change", "invite_link"])
+def test_a_group_that_is_there_is_told_though_its_description_or_link_fails(
+    api: MemoryApi, phone: Pocket, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise QuestionRefused("WhatsApp answers that this was asked too often: wait some minutes", code=130429)
+
+    monkeypatch.setattr(phone.engine.groups, method, refuse)
+
+    made = api.post(GROUPS, {"subject": "Orders", "description": "Of today", "participants": [ANA]})
+
+    (listed,) = api.get(GROUPS).json()["groups"]
+    assert (made.status_code, made.json()["id"], made.json()["description"]) == (200, listed["id"], "")
+    (warning,) = made.json()["warnings"]
+    assert "too often" in warning
+
+
 @pytest.mark.parametrize("body", [{}, {"participants": []}])
 def test_a_group_may_begin_with_its_link_alone_as_those_at_meta_do(api: MemoryApi, body: dict[str, Any]) -> None:
     made = api.post(GROUPS, {"subject": "Orders", **body})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from unoapi.errors import NobodyAnswers
+from unoapi.errors import NobodyAnswers, QuestionRefused
 from unoapi.models.connector.groups import Group, Groups, Invite, JoinRequests, Member, Members
 from unoapi.models.phones import to_jid, with_ninth_digit
 
@@ -31,14 +31,22 @@ def find(ask: Ask, jid: str) -> Group:
 
 
 def create(ask: Ask, *, subject: str, members: Sequence[str], description: str) -> dict[str, Any]:
-    """A new group, with the link to join it; whoever could not be added is invited by hand."""
+    """A new group, with the link to join it; whoever could not be added is invited by hand.
+
+    Once it is there it is told, though its description or its link fails: who asked again would make a second one.
+    """
     group = _read(Group, ask("group.create", {"subject": subject, "members": [to_jid(member) for member in members]}))
-    if description:
-        ask("group.change", {"group": group.jid, "description": description})
-    link = _read(Invite, ask("group.invite", {"group": group.jid})).link
     people = [{**person(member), "status": "failed" if member.error else "added"} for member in group.members]
-    return {"id": group.jid, "subject": group.subject, "description": description, "invite_link": link,
-            "participants": people}  # fmt: skip
+    told = {"id": group.jid, "subject": group.subject, "description": "", "invite_link": "", "participants": people}
+    try:
+        told["invite_link"] = invite_link(ask, group.jid, reset=False)
+        if description:
+            ask("group.change", {"group": group.jid, "description": description})
+            told["description"] = description
+    except (QuestionRefused, NobodyAnswers) as error:
+        missing = "description" if told["invite_link"] else "invite_link"
+        told["warnings"] = [f"{missing}: the group is made, but this is not: {error}"]
+    return told
 
 
 def change(ask: Ask, jid: str, wanted: dict[str, Any]) -> dict[str, Any]:
