@@ -12,7 +12,7 @@ import pytest
 from tests.support.fakes import CONTACT, PHONE, make_session
 from unoapi.connector.convert.outbound import as_text
 from unoapi.errors import RequestError
-from unoapi.models.cloud_api.messages import Template
+from unoapi.models.cloud_api.messages import Template, TextMessage
 from unoapi.models.cloud_api.templates import DEFAULT_TEMPLATES
 from unoapi.models.connector import content
 from unoapi.models.connector.commands import Send
@@ -430,6 +430,16 @@ def test_a_language_may_be_a_text() -> None:
     asked = Template.model_validate({"name": "t", "language": "de"})
 
     assert bind_named([ENGLISH, GERMAN], asked)["text"]["body"] == "hallo"
+
+
+@pytest.mark.parametrize("language", [{"code": " pt_BR\n", "policy": "deterministic"}, "pt_BR "])
+def test_the_names_of_a_template_are_read_without_what_was_copied_around_them(language: Any) -> None:
+    stored = {"name": "t", "language": "pt_BR", "components": [body("Oi")]}
+    message = parse_message({"to": CONTACT, "type": "template", "template": {"name": "\u00a0t ", "language": language}})
+
+    assert isinstance(rendered(message, lambda: [stored]), TextMessage)
+    sent = message.to_wire()["template"]
+    assert (sent["name"], sent["language"]["code"]) == ("t", "pt_BR")
 
 
 def test_the_components_may_be_json_in_a_text() -> None:

@@ -289,7 +289,7 @@ class InteractiveMessage(OutboundMessage):
 class Language(ClientPart):
     """A language code, as `pt_BR`."""
 
-    code: Annotated[str, StringConstraints(min_length=1, max_length=16)]
+    code: Annotated[str, StringConstraints(min_length=1, max_length=16, strip_whitespace=True)]
 
 
 def _language(value: Any) -> Any:
@@ -338,7 +338,7 @@ class CardValues(ClientPart):
 class Template(ClientPart):
     """A template by its name, with values for its placeholders."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=512, strip_whitespace=True)]
     language: Annotated[Language | None, BeforeValidator(_language)] = None
     components: Annotated[
         list[Component], Field(max_length=MAX_COMPONENTS), BeforeValidator(lambda value: from_json(value or []))
@@ -358,11 +358,15 @@ class TemplateMessage(OutboundMessage):
     template: Template
 
     def to_wire(self) -> dict[str, Any]:
-        """The message as it goes to others: components are a list there, a language's code is in an object."""
+        """The message as it goes to others: components are a list there, a language's code is in an object.
+
+        Its names are without what was copied around them.
+        """
         wire = super().to_wire()
         sent = dict(wire["template"])
         if isinstance(sent.get("components"), str):
             sent["components"] = from_json(sent["components"] or "[]")
-        if isinstance(sent.get("language"), str) and self.template.language is not None:
-            sent["language"] = {"code": self.template.language.code}
-        return {**wire, "template": sent}
+        if (language := self.template.language) is not None:
+            named = sent["language"] if isinstance(sent["language"], dict) else {}
+            sent["language"] = {**named, "code": language.code}
+        return {**wire, "template": {**sent, "name": self.template.name}}
