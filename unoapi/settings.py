@@ -33,7 +33,7 @@ from pydantic_core import Url
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from unoapi.errors import ConfigurationError
-from unoapi.errors.validation import HEADER_NAME, HEADER_VALUE, MIN_TOKEN_LENGTH, NOWHERE, TOKEN, explain
+from unoapi.errors.validation import HEADER_NAME, HEADER_VALUE, MIN_TOKEN_LENGTH, NOWHERE, SOCKS, TOKEN, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ SCHEMES = {
     "amqp_url": ("amqp://", "amqps://"),
     "redis_url": ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://"),
     "rabbitmq_management_url": ("http://", "https://"),
-    "proxy_url": ("http://", "https://", "socks5://", "socks5h://"),
+    "proxy_url": ("http://", "https://", "socks5://"),
 }
 PLATFORMS = {
     "amqp_url": ("CLOUDAMQP_URL", "RABBITMQ_BIGWIG_URL", "STACKHERO_RABBITMQ_AMQP_URL_TLS", "RABBITMQ_URL"),
@@ -599,6 +599,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """After the environment and the file come the platforms' own names."""
         return (init_settings, env_settings, dotenv_settings, _PlatformNames(settings_cls))
+
+    @field_validator("proxy_url")
+    @classmethod
+    def _plain_socks(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(SOCKS.sub("socks5://", value.get_secret_value()))
 
     @field_validator("amqp_url", "redis_url", "rabbitmq_management_url", "proxy_url")
     @classmethod

@@ -101,6 +101,15 @@ def test_field_report_111_options_of_a_session_have_their_default_from_the_envir
     assert getattr(make_settings(), name.lower()) is False
 
 
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks", "SOCKS5H"])
+def test_field_report_111_a_socks_proxy_is_known_under_all_of_its_names(scheme: str) -> None:
+    """The library of phones knows one; of a number's own and the environment's the same address is one."""
+    written, plain = f"{scheme}://u:p@proxy.test:1080", "socks5://u:p@proxy.test:1080"
+
+    assert make_settings(PROXY_URL=written).proxy_url.get_secret_value() == plain
+    assert make_session(proxyUrl=written).proxy_url.get_secret_value() == plain
+
+
 def test_field_report_111_only_names_with_a_value_are_named() -> None:
     environment = {"IGNORED_TO_NUMBERS": "[]", "UNO_LOG_LEVEL": "", "QR_TIMEOUT": None, "PATH": "/bin"}
 

@@ -109,6 +109,8 @@ HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 """What a header can carry at all."""
 NOWHERE = re.compile(r"http://(?:localhost|127\.0\.0\.1):[0-9]{1,5}/webhooks/fake/?", re.ASCII)
 """The Node version's own address that takes anything: what it calls a webhook where nobody configured one."""
+SOCKS = re.compile(r"(?i)^socks(?:5h)?://")
+"""How an address of a SOCKS proxy begins under its other names: each of ours looks names up itself."""
 STANDARD_SECRET = "whsec_"  # noqa: S105 (only how one begins)
 """How a secret of Standard Webhooks begins; base64 of the key follows."""
 SIMPLE = re.compile(r"\^\[(?P<chars>[^\]]+)\](?P<count>\+|\*|\{(?P<least>\d+),(?P<most>\d+)\})\$")

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import Url
 
+from unoapi.errors.validation import SOCKS
 from unoapi.models.blanks import EmptyIsAbsent, EmptyIsOff, NothingIsNoText
 from unoapi.models.bulk import Days, Hours, Zone
 from unoapi.models.text import credential
@@ -140,6 +141,11 @@ class Options(_Stored):
     @classmethod
     def _no_type(cls, value: object) -> object:
         return value or "qrcode"
+
+    @field_validator("proxy_url")
+    @classmethod
+    def _plain_socks(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(SOCKS.sub("socks5://", value.get_secret_value()))
 
     @field_validator("proxy_url", "openai_api_key", "groq_api_key", mode="before")
     @classmethod
