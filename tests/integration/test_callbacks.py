@@ -507,11 +507,12 @@ def test_field_report_89_a_clients_text_is_refused(api: Api, odd: str, path: str
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, 131009)
 
 
+@pytest.mark.parametrize("field", ["from_user_id", "from"])
 @pytest.mark.parametrize("user_id", ["BR.42", "777@lid"])
-def test_a_simulated_contact_may_be_somebody_whose_phone_is_not_known(api: Api, user_id: str) -> None:
+def test_a_simulated_contact_may_be_somebody_whose_phone_is_not_known(api: Api, user_id: str, field: str) -> None:
     words = {"type": "text", "text": {"body": "oi"}}
 
-    answer = api.post(f"/sandbox/{SANDBOX}/messages", {**words, "from_user_id": user_id})
+    answer = api.post(f"/sandbox/{SANDBOX}/messages", {**words, field: user_id})
     nobody = api.post(f"/sandbox/{SANDBOX}/messages", words)
 
     assert (answer.status_code, nobody.status_code) == (200, 400)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import ValidationError
 
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
-from unoapi.models.cloud_api.messages import MESSAGES
+from unoapi.models.cloud_api.messages import MESSAGES, SandboxMessage, Sender
 from unoapi.providers.sandbox import DELIVERED_AFTER_MS, MAGIC_NUMBERS, READ_AFTER_MS, SandboxProvider
 from unoapi.services.message_parsing import parse_message
 
@@ -97,3 +98,30 @@ def test_every_magic_number_does_something_and_says_what() -> None:
 
 def test_the_sandbox_is_always_ready() -> None:
     SandboxProvider().ready(PHONE)
+
+
+@pytest.mark.parametrize(
+    ("written", "phone", "user_id"),
+    [
+        ("+55 (49) 98888-7777", CONTACT, ""),
+        ("(49) 98888-7777", CONTACT, ""),
+        ("49 8888-7777", CONTACT, ""),
+        (f"{CONTACT}:7@s.whatsapp.net", CONTACT, ""),
+        ("+1 415 555 2671", "14155552671", ""),
+        ("BR.42", "", "BR.42"),
+        (" 777:3@lid", "", "777@lid"),
+    ],
+)
+def test_who_writes_is_named_as_who_is_written_to(written: str, phone: str, user_id: str) -> None:
+    body = {"from": written, "type": "text", "text": {"body": "oi"}}
+
+    message = SandboxMessage.model_validate(body, context=Sender(phone=PHONE))
+
+    assert (message.sender, message.from_user_id) == (phone, user_id)
+
+
+def test_no_group_writes() -> None:
+    body = {"from": "120363040468224422@g.us", "type": "text", "text": {"body": "oi"}}
+
+    with pytest.raises(ValidationError, match="group_id"):
+        SandboxMessage.model_validate(body, context=Sender(phone=PHONE))

@@ -10,7 +10,7 @@ from flask import Blueprint, jsonify
 from unoapi.errors import RequestError
 from unoapi.errors.validation import invalid_value
 from unoapi.models.cloud_api.events import message_event
-from unoapi.models.cloud_api.messages import SandboxMessage, new_message_id
+from unoapi.models.cloud_api.messages import SandboxMessage, Sender, new_message_id
 from unoapi.models.identity import is_same_phone
 from unoapi.models.jobs import Envelope, computed_id
 from unoapi.models.trace import TraceEntry
@@ -19,7 +19,8 @@ from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, UPSERT, get_logger
 from unoapi.web.auth import session_token
 from unoapi.web.parts import parts
-from unoapi.web.schemas import body
+from unoapi.web.request_body import parameters
+from unoapi.web.schemas import checked, schema
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -34,9 +35,10 @@ CHOICES = frozenset({"interactive", "button"})
 
 @routes.post("/sandbox/<digits:phone>/messages")
 @session_token
-@body(SandboxMessage)
-def contact_writes(phone: str, body: SandboxMessage) -> ResponseReturnValue:
+@schema(body=(SandboxMessage,))
+def contact_writes(phone: str) -> ResponseReturnValue:
     """A contact writes to the session, with any received type. The answer carries the message's id."""
+    body = checked(SandboxMessage, parameters(SandboxMessage), context=Sender(phone=phone))
     return jsonify(messaging_product="whatsapp", messages=[{"id": receive(phone, body)}])
 
 

@@ -77,18 +77,18 @@ def query(model: type[BaseModel]) -> Callable[[View], View]:
     return decorate
 
 
-def checked(model: type[Model], document: dict[str, Any]) -> Model:
+def checked(model: type[Model], document: dict[str, Any], *, context: object = None) -> Model:
     """What a request says. A field that may be left out, and must not be empty, counts as left out when it is.
 
     Not so in a form of our own, such as that of a purge: without a filter that turned out empty more would go. Raises
     RequestError.
     """
     try:
-        return model.model_validate(document)
+        return model.model_validate(document, context=context)
     except ValidationError as error:
         if model.model_config.get("extra") != "forbid":
             with suppress(ValidationError):
-                return model.model_validate(_without_blanks(document, error))
+                return model.model_validate(_without_blanks(document, error), context=context)
         raise refused(error, known=names_of(model)) from None
 
 

@@ -11,7 +11,7 @@ from flask import Blueprint, g, redirect, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unoapi.errors import RequestError, StoreUnavailable
-from unoapi.models.cloud_api.messages import MESSAGES, SandboxMessage
+from unoapi.models.cloud_api.messages import MESSAGES, SandboxMessage, Sender
 from unoapi.services import request_bin
 from unoapi.services.message_parsing import refusal_of
 from unoapi.services.request_bin import is_watched
@@ -117,7 +117,7 @@ def contact_writes(phone: str) -> ResponseReturnValue:
     """Let a simulated contact write."""
     written = request.form.get("body", "")
     try:
-        body = SandboxMessage.model_validate(_object(written))
+        body = SandboxMessage.model_validate(_object(written), context=Sender(phone=phone))
         message_id = sandbox.receive(phone, body)
     except (RequestError, ValidationError) as error:
         return _page(phone, TryQuery(), contact_body=written, contact_error=_details(error))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from unoapi.models.cloud_api.messages.sender import sender_of
 from unoapi.models.identity import Identity
 from unoapi.models.phones import read_address
 from unoapi.models.text import figures
@@ -32,11 +33,24 @@ class SandboxMessage(BaseModel):
     id: str | None = Field(default=None, min_length=1, max_length=512, pattern=r"^[\x21-\x7e]+$")
     timestamp: str | int | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _user_of_events(cls, value: Any) -> Any:
+        """A user id, or a LID, in `from` is the `from_user_id`: who has no phone is named so elsewhere."""
+        written = value.get("from") if isinstance(value, dict) else None
+        user_id = Identity.of(written.strip()).user_id if isinstance(written, str) else ""
+        return {**value, "from": "", "from_user_id": value.get("from_user_id") or user_id} if user_id else value
+
     @field_validator("sender", mode="before")
     @classmethod
-    def _plain_sender(cls, value: object) -> object:
+    def _plain_sender(cls, value: object, info: ValidationInfo) -> object:
         value = figures(value)
-        return read_address(value) if isinstance(value, str) and value else value
+        if not isinstance(value, str) or not value:
+            return value
+        address = read_address(value, own=sender_of(info).phone)
+        if "@" in address:
+            raise ValueError("must be somebody's phone or user id; a group is named in `group_id`")
+        return address
 
     @model_validator(mode="after")
     def _names_somebody(self) -> Self:
