@@ -516,6 +516,16 @@ def test_a_status_of_the_node_version_ends_with_it(
     assert raw_redis.get(f"unoapi-status:{PHONE}") == left
 
 
+def test_what_the_node_version_would_let_expire_stays(redis_client: RedisClient, raw_redis: redis.Redis) -> None:
+    stored = (f"unoapi-config:{PHONE}", f"unoapi-template:{PHONE}")
+    for key in stored:
+        raw_redis.set(key, json.dumps(CONFIG), ex=100)
+
+    RedisSessions(redis_client, environment_config(None)).find(PHONE)
+
+    assert eventually(lambda: [raw_redis.ttl(key) for key in stored] == [-1, -1])
+
+
 def test_a_loss_is_also_noticed_with_sessions_of_the_node_version(
     sessions: RedisSessions, raw_redis: redis.Redis
 ) -> None:

@@ -17,9 +17,14 @@ CHANGES = "unoapi-sessions-changed"
 ADD_STORED = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('DEL', KEYS[4]) end
+redis.call('PERSIST', KEYS[1])
+redis.call('PERSIST', KEYS[5])
 return redis.call('SADD', KEYS[2], ARGV[1])
 """
-"""Index a phone, and forget a status that no connector of ours recorded: the Node version is no more connected."""
+"""Index a phone, and forget a status that no connector of ours recorded: the Node version is no more connected.
+
+Its configuration and its templates stay: with `SESSION_TTL` the Node version lets them expire.
+"""
 
 
 def index_commands(session: Session) -> tuple[Command, ...]:
@@ -31,7 +36,9 @@ def index_commands(session: Session) -> tuple[Command, ...]:
 def reindex_commands(session: Session) -> tuple[Command, ...]:
     """The commands that index a session which was stored before, unless it was removed meanwhile."""
     _, *nodes = index_commands(session)
-    keys = (f"unoapi-config:{session.phone}", ALL, connection_key(session.phone), status_key(session.phone))
+    phone = session.phone
+    stored = (f"unoapi-config:{phone}", f"unoapi-template:{phone}")
+    keys = (stored[0], ALL, connection_key(phone), status_key(phone), stored[1])
     return (("EVAL", ADD_STORED, len(keys), *keys, session.phone), *nodes)
 
 
