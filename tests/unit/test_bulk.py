@@ -468,6 +468,22 @@ def test_opt_outs_are_added_and_taken_off_by_hand(place: Place) -> None:
     assert place.api.post(f"{BULK}/opt_outs", {"numbers": ["x"]}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [
+        ("(49) 98888-7777", CONTACT), ("049 8888-7777", CONTACT), (f"{CONTACT}:7@s.whatsapp.net", CONTACT),
+        ("BR.42", "BR.42"), ("777@lid", "777@lid"),
+    ],
+)  # fmt: skip
+def test_who_opts_out_by_hand_is_who_a_row_of_that_number_is_for(place: Place, written: str, known: str) -> None:
+    added = place.api.post(f"{BULK}/opt_outs", {"numbers": [written]})
+    out = place.campaigns.opted_out(PHONE, [known])
+    removed = place.api.request("DELETE", f"{BULK}/opt_outs", json={"numbers": [written]})
+
+    assert (added.status_code, out) == (200, {known})
+    assert removed.json()["removed"] == 1
+
+
 def test_a_repeated_request_begins_no_second_campaign(place: Place) -> None:
     body = {"rows": [{"to": CONTACT, "message": "oi"}], **FAST}
     answers = [place.api.post(BULK, body, headers={"Idempotency-Key": "k"}) for _ in range(2)]

@@ -21,9 +21,11 @@ from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import MESSAGES, Template
 from unoapi.models.cloud_api.messages.written import unfolded
 from unoapi.models.contacts import is_phone
+from unoapi.models.identity import Identity
 from unoapi.models.jobs import now_ms
 from unoapi.models.media import MAX_BYTES, UNKNOWN
 from unoapi.models.options import Flag, WebUrl
+from unoapi.models.phones import read_address
 from unoapi.services import bulk, bulk_reports
 from unoapi.services import media as media_service
 from unoapi.services.bulk_parsing import LINES
@@ -89,9 +91,9 @@ class CampaignRequest(_Given):
 
 
 class OptOuts(_Given):
-    """Contacts by their numbers."""
+    """Contacts by their numbers, or by their user ids where no number is known."""
 
-    numbers: list[Annotated[str, Field(max_length=64)]] = Field(min_length=1, max_length=1000)
+    numbers: list[Annotated[str, Field(max_length=140)]] = Field(min_length=1, max_length=1000)
 
 
 @routes.post("/<version>/<node:phone>/bulk")
@@ -183,7 +185,7 @@ def opt_outs(version: str, phone: str) -> ResponseReturnValue:  # noqa: ARG001
 @body(OptOuts)
 def opt_out(version: str, phone: str, body: OptOuts) -> ResponseReturnValue:  # noqa: ARG001
     """Add contacts to those who want no campaigns."""
-    parts().campaigns.opt_out(phone, _phones(body.numbers, own=phone))
+    parts().campaigns.opt_out(phone, _contacts(body.numbers, own=phone))
     return jsonify(success=True)
 
 
@@ -192,7 +194,7 @@ def opt_out(version: str, phone: str, body: OptOuts) -> ResponseReturnValue:  # 
 @body(OptOuts)
 def opt_in(version: str, phone: str, body: OptOuts) -> ResponseReturnValue:  # noqa: ARG001
     """Take contacts off that list."""
-    return jsonify(success=True, removed=parts().campaigns.opt_in(phone, _phones(body.numbers, own=phone)))
+    return jsonify(success=True, removed=parts().campaigns.opt_in(phone, _contacts(body.numbers, own=phone)))
 
 
 def _asked() -> CampaignRequest:
@@ -304,13 +306,14 @@ def _campaign(phone: str, campaign_id: str) -> Campaign:
     return campaign
 
 
-def _phones(numbers: list[str], *, own: str) -> list[str]:
-    """Numbers as memories have them. Raises RequestError for what is none."""
-    for position, number in enumerate(numbers):
-        if not is_phone(number, own=own):
+def _contacts(written: list[str], *, own: str) -> list[str]:
+    """Numbers and user ids as campaigns and events have them. Raises RequestError for what is none."""
+    user_ids = [Identity.of(one.strip()).user_id for one in written]
+    for position, number in enumerate(written):
+        if not (user_ids[position] or is_phone(number, own=own)):
             details = f"numbers.{position}: must be a phone number in international form."
             raise invalid_value(details)
-    return numbers
+    return [user_id or read_address(number, own=own) for user_id, number in zip(user_ids, written, strict=True)]
 
 
 def _csv(pieces: Iterator[str], *, name: str) -> Response:
