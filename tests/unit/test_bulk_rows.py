@@ -198,6 +198,19 @@ def test_a_text_full_of_marks_takes_no_longer_with_many_columns(name: str) -> No
     assert took[64] < 4 * took[10] + 0.02  # of the names themselves, not of their lengths, it is ten times as long
 
 
+def test_a_mobile_of_mexico_comes_once_in_whichever_form_it_is_written() -> None:
+    first, again, other = read(
+        ("Ana", "+52 55 1234-5678", "Oi", "", ""),
+        ("Ana", "5215512345678", "Oi", "", ""),
+        ("Bia", "5215512345679", "Oi", "", ""),
+    )
+
+    assert isinstance(first, GoodRow)
+    assert isinstance(again, BadRow)
+    assert again.duplicate
+    assert isinstance(other, GoodRow)
+
+
 def test_a_row_cannot_write_to_a_group_or_send_a_file_of_others() -> None:
     group = {"to": "5549988887777", "recipient_type": "group", "type": "text", "text": {"body": "oi"}}
     file = {"to": "5549988886666", "type": "image", "image": {"id": "31410000000000000000001"}}

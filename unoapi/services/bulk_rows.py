@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from unoapi.errors import RequestError, TableUnreadable
 from unoapi.models.bulk import BadRow, GoodRow
 from unoapi.models.cloud_api.events import serialise
+from unoapi.models.contacts import contact_keys
 from unoapi.models.phones import FROM_A_SPREADSHEET, country_code_of, is_possible, is_valid, read_address
 from unoapi.models.tables import MAX_COLUMNS, Row, column_name
 from unoapi.models.text import is_text
@@ -124,7 +125,7 @@ def _checked(
         return BadRow(line=line, number=number, reason=refusal_of(error).details[:300])
     except ValueError as error:
         return BadRow(line=line, number=number, reason=f"{error}"[:300])
-    if rules.seen(to):
+    if rules.seen(min(contact_keys(to))):  # in whichever form of a mobile of Mexico or Argentina
         return BadRow(line=line, number=number, reason="the number came before in this file", duplicate=True)
     return GoodRow(line=line, to=to, body=body)
 
