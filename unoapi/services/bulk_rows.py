@@ -158,7 +158,7 @@ def number_of(written: str, country: str = "", *, own: str) -> str:
         address = read_address(text, own=own)
     except ValueError as error:
         raise ValueError(f"the number {error}") from None
-    if "@" in address or not (address == known or is_possible(address)):
+    if "@" in address or not (address == known or is_possible(address) or is_valid(address)):
         raise ValueError("the number is no phone of any country")
     return address
 
