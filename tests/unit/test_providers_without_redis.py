@@ -281,6 +281,18 @@ def test_a_number_in_the_place_of_a_text_goes_to_meta_as_its_figures_and_a_flag_
     assert meta.bodies[0][message["type"]] == sent
 
 
+@pytest.mark.parametrize("odd", [{"nome": "Ana"}, ["Ana"], "Ana", 1.5])
+def test_a_field_that_templates_do_not_have_goes_to_meta_as_it_is(odd: Any) -> None:
+    meta = Meta()
+    card = {"card_index": 0, "components": [], "parameters": odd}
+    template = {"name": "t", "language": {"code": "pt_BR"}, "parameters": odd, "cards": odd, "components": [
+        {"type": "carousel", "cards": [card]}]}  # fmt: skip
+
+    send(provider_of_meta(meta, MemoryIds()), {**TO, "type": "template", "template": template})
+
+    assert meta.bodies[0]["template"] == template
+
+
 def leading_to(address: str) -> dict[str, Any]:
     return {"name": "cta_url", "parameters": {"display_text": "See", "url": address}}
 

@@ -198,12 +198,12 @@ def _filled(part: Any) -> Any:
 def _said(part: dict[str, Any]) -> dict[str, Any]:
     """A template, a component or a card without what is empty, at every depth but within a value."""
     said = {name: value for name, value in part.items() if value is not None and value not in ({}, "")}
-    for name in {"components", "cards"} & said.keys():
-        said[name] = [_said(inner) for inner in said[name]]
+    for name in {"components", "cards", "parameters"} & said.keys():
+        inner = said[name]
+        if isinstance(inner, list) and all(isinstance(one, dict) for one in inner):  # else a field that Meta refuses
+            said[name] = [_without_blank(one) if name == "parameters" else _said(one) for one in inner]
     if "language" in said:
         said["language"] = _filled(said["language"])
-    if "parameters" in said:
-        said["parameters"] = [_without_blank(parameter) for parameter in said["parameters"]]
     return said
 
 
