@@ -11,7 +11,7 @@ from celery.worker import state as worker_state
 
 from tasks.base import UnoTask
 from tasks.running import run_at_once
-from unoapi.broker.messages import PUBLISHED_HEADER
+from unoapi.broker.messages import PUBLISHED_HEADER, was_refused
 from unoapi.errors import BrokerUnavailable, SessionUnknown, ShareUsed, StoreUnavailable, describe
 from unoapi.models.attempts import History
 from unoapi.models.endpoints import origin_of
@@ -90,10 +90,11 @@ def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     if not job.contact:
         _attempt(uno, job, self.history, answer=self.request.get("answer"))
         return
+    refused = was_refused(self.request.headers, uno.topology)
     ordering.ensure_turn(job, uno.ordering)
     done, is_over = False, True
     try:
-        _attempt(uno, job, self.history)
+        _attempt(uno, job, self.history, refused=refused)
         done = True
     except ShareUsed:
         is_over = False  # nothing was posted: it keeps its place, and comes back in a moment
@@ -190,12 +191,15 @@ def _receiver(uno: Uno, endpoint: Endpoint) -> Origin | None:
     return None if webhook is None else origin_of(webhook.address(endpoint.phone))
 
 
-def _attempt(uno: Uno, job: DeliverWebhook, history: History, *, answer: EarlierAnswer | None = None) -> None:
+def _attempt(
+    uno: Uno, job: DeliverWebhook, history: History, *, answer: EarlierAnswer | None = None, refused: bool = False
+) -> None:
     """Make one attempt with the parts of this worker, or take the answer that came. Raises as `webhooks.deliver`."""
-    webhooks.deliver_and_record(job, history=history, context=_context(uno, answer), traces=uno.traces)
+    context = _context(uno, answer, refused=refused)
+    webhooks.deliver_and_record(job, history=history, context=context, traces=uno.traces)
 
 
-def _context(uno: Uno, answer: EarlierAnswer | None = None) -> webhooks.DeliveryContext:
+def _context(uno: Uno, answer: EarlierAnswer | None = None, *, refused: bool = False) -> webhooks.DeliveryContext:
     """What this worker makes deliveries with. `answer`: of the attempt that was made."""
     sender = uno.webhook_client
     max_age_s = uno.settings.unoapi_message_max_age
@@ -210,6 +214,7 @@ def _context(uno: Uno, answer: EarlierAnswer | None = None) -> webhooks.Delivery
         wait=partial(
             holding.wait, max_age_s=max_age_s, announcements=uno.holding_announcements, publisher=uno.publisher
         ),
+        refused=refused,
         answered="" if answer is None else answer.delivery_id,
     )
 

@@ -14,7 +14,7 @@ from kombu import Connection
 from tests.support.fakes import PHONE, MemoryHoldingQueues, make_delivery
 from tests.support.stack import TOPOLOGY, eventually
 from unoapi.broker.holding_queues import BrokerHoldingQueues
-from unoapi.broker.messages import from_body, history_of
+from unoapi.broker.messages import from_body, history_of, was_refused
 from unoapi.broker.publisher import ConfirmingPublisher
 from unoapi.errors import BrokerUnavailable
 from unoapi.models.attempts import Attempt, History
@@ -177,6 +177,17 @@ def test_what_is_not_settled_stays_and_keeps_its_order(place: Place) -> None:
     take(place, settle, count=6)
 
     assert take(place, all_done, count=4) == ["d-1", "d-2", "d-4", "d-5"]
+
+
+def test_the_task_of_what_was_refused_knows_where_it_comes_from(rabbitmq: InRabbitMQ) -> None:
+    rabbitmq.put(1)
+    take(rabbitmq, lambda queue, came: queue.refuse(came[0]), count=1)
+
+    (refused,) = eventually(lambda: rabbitmq.taken("unoapi.outgoing"))
+    rabbitmq.publisher.publish([Envelope(delivery(2))], timeout_s=10)
+    (fresh,) = eventually(lambda: rabbitmq.taken("unoapi.outgoing"))
+
+    assert (was_refused(refused.headers, TOPOLOGY), was_refused(fresh.headers, TOPOLOGY)) == (True, False)
 
 
 def test_what_is_refused_goes_to_the_work_queue(place: Place) -> None:

@@ -65,6 +65,32 @@ def test_what_waited_is_released_in_order_and_whole_though_a_worker_and_rabbitmq
         assert came == sorted(came, key=written), contact
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("removed", [True, False])
+def test_what_waits_for_an_ordered_webhook_that_will_never_take_it_is_given_up_once(
+    uno: Stack, receiver: Receiver, removed: bool
+) -> None:
+    """It went round between its endpoint's queue and its own task, many times a second, or waited for days."""
+    uno.worker(threads=THREADS)
+    uno.register([{"id": "ordered", "urlAbsolute": receiver.url("/ordered"), "ordered": True}])
+    receiver.script("/ordered", Behaviour(status=500))
+    write(uno, "warm up", 6)
+    eventually(lambda: state(uno) == "down", within_s=30, what="the endpoint to go down")
+    ids = write(uno, "waits", 12)
+    eventually(lambda: held(uno) >= len(ids), within_s=30, what="all to wait in the queue")
+
+    receiver.clear()
+    receiver.script("/ordered", Behaviour(status=410))
+    if removed:
+        uno.register([{"id": "other", "urlAbsolute": receiver.url("/other")}])
+
+    eventually(lambda: uno.depth("unoapi.dead") >= len(ids), within_s=60, what="all to be given up")
+    assert receiver.count("/ordered") <= 4 * (len(ids) + 6)
+    for name in ids:
+        steps = uno.get(f"/v15.0/{PHONE}/messages/{name}/trace").json()["trace"]
+        assert len(steps) < 12, steps
+
+
 def write(uno: Stack, text: str, amount: int) -> list[str]:
     """Contacts write in turn; the ids."""
     return [uno.contact_writes(f"{text} {n}", sender=CONTACTS[n % len(CONTACTS)]) for n in range(amount)]

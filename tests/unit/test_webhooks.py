@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, SessionUnk
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.event_content import Traits
 from unoapi.models.cloud_api.events import Event, contact, message_event
-from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange
+from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Holding
 from unoapi.models.first_look import FirstLook
 from unoapi.models.jobs import DeliverWebhook, now_ms
 from unoapi.models.session import computed_waba_id
@@ -51,18 +52,29 @@ def deliver_once(
     breakers: MemoryBreakers | None = None,
     changes: list[EndpointChange] | None = None,
 ) -> Attempt | None:
-    return deliver(
-        job or make_delivery(),
-        history=history or History(),
-        context=DeliveryContext(
-            sessions=sessions or MemorySessions(make_session()),
-            deliveries=deliveries or MemoryDeliveries(),
-            sender=sender or WebhookRecorder(*([answer] if answer else [])),
-            breakers=breakers or MemoryBreakers(),
-            bulkhead=Bulkhead(2),
-            notify=lambda _, change: (changes if changes is not None else []).append(change),
-            max_age_s=DAY_S,
-        ),
+    context = made_context(
+        answer, sessions=sessions, deliveries=deliveries, sender=sender, breakers=breakers, changes=changes
+    )
+    return deliver(job or make_delivery(), history=history or History(), context=context)
+
+
+def made_context(
+    answer: Answer | None = None,
+    *,
+    sessions: MemorySessions | None = None,
+    deliveries: MemoryDeliveries | None = None,
+    sender: WebhookRecorder | None = None,
+    breakers: MemoryBreakers | None = None,
+    changes: list[EndpointChange] | None = None,
+) -> DeliveryContext:
+    return DeliveryContext(
+        sessions=sessions or MemorySessions(make_session()),
+        deliveries=deliveries or MemoryDeliveries(),
+        sender=sender or WebhookRecorder(*([answer] if answer else [])),
+        breakers=breakers or MemoryBreakers(),
+        bulkhead=Bulkhead(2),
+        notify=lambda _, change: (changes if changes is not None else []).append(change),
+        max_age_s=DAY_S,
     )
 
 
@@ -306,6 +318,36 @@ def test_410_is_given_up_at_once() -> None:
 
     assert refusal.value.reason == "gone"
     assert refusal.value.attempt is not None
+
+
+@pytest.mark.parametrize("answer", [Answer(status=410), Answer(error="the address 10.0.0.1 is private", blocked=True)])
+def test_an_endpoint_that_was_down_and_is_gone_is_down_no_more(answer: Answer) -> None:
+    """Else what waits for its end would wait for days, and nobody would hear that it is gone."""
+    breakers, changes = MemoryBreakers(), list[EndpointChange]()
+    breakers.open = True
+
+    with pytest.raises(DeliveryRefused):
+        deliver_once(answer, breakers=breakers, changes=changes)
+
+    assert not breakers.open
+    assert changes == [], "it is not up again"
+
+
+class WaitingDeliveries(MemoryDeliveries):
+    """Earlier events of each endpoint stand in its holding queue."""
+
+    def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
+        known = super().state(delivery_id, endpoint)
+        return replace(known, holding=Holding("0123456789ab", ready=True, waiting=True))
+
+
+@pytest.mark.parametrize("waited", [{"releasing": True}, {"refused": True}, {}])
+def test_what_comes_out_of_the_holding_queue_does_not_stand_behind_it_again(waited: dict[str, Any]) -> None:
+    """What a release leaves to its own task came back to it, and again, many times a second, with a request each."""
+    context = replace(made_context(Answer(status=200), deliveries=WaitingDeliveries()), **waited)
+
+    with nullcontext() if waited else pytest.raises(Postponed, match="earlier events"):
+        assert deliver(make_delivery(contact="5549988887777"), history=History(), context=context)
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -142,6 +142,13 @@ def waited_in(headers: dict[str, Any] | None, topology: Topology) -> tuple[str, 
     return topology.bucket_queue(number), published
 
 
+def was_refused(headers: dict[str, Any] | None, topology: Topology) -> bool:
+    """Whether a delivery comes out of its endpoint's holding queue, whose release left it to its own task."""
+    deaths = (headers or {}).get("x-death")
+    last = deaths[0] if isinstance(deaths, list) and deaths else None
+    return isinstance(last, dict) and str(last.get("queue")).startswith(topology.holding_queues)
+
+
 def history_of(headers: dict[str, Any] | None) -> History:
     """The history that came with a message; an empty one when there is none or it cannot be read."""
     text = (headers or {}).get(HISTORY_HEADER)

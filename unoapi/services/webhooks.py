@@ -288,8 +288,9 @@ def postponed(
 class DeliveryContext:
     """What deliveries are made with. `notify` gets the change when an endpoint went down or came back.
 
-    `wait` says how one waits whose endpoint is down or paused; `releasing` is whether it waited so before. `answered`
-    is a delivery whose answer is there already: it takes no thread, and need not wait for one.
+    `wait` says how one waits whose endpoint is down or paused; `releasing` is whether it waited so before, `refused`
+    whether its release left it to its own task: to wait again would bring it there again. `answered` is a delivery
+    whose answer is there already: it takes no thread, and need not wait for one.
     """
 
     sessions: SessionStore
@@ -301,6 +302,7 @@ class DeliveryContext:
     max_age_s: int
     wait: Wait = postponed
     releasing: bool = False
+    refused: bool = False
     answered: str = ""
 
 
@@ -431,7 +433,8 @@ def _ensure_due(job: DeliverWebhook, state: DeliveryState, context: DeliveryCont
         raise DeliveryRefused("the operator dropped what waited for this webhook", reason="dropped")
     if state.paused_ms:
         raise _pause(job, state, "the endpoint is paused", context, pause_ms=state.paused_ms)
-    if job.contact and state.holding is not None and state.holding.waiting and not context.releasing:
+    stands_behind = job.contact and not (context.releasing or context.refused)
+    if stands_behind and state.holding is not None and state.holding.waiting:
         # A bucket for a moment, where there is no queue: what waits there keeps no order.
         raise context.wait(job, state, "earlier events of the endpoint wait", after_ms=DOWN_WAIT_MS)
 
@@ -455,6 +458,8 @@ def _failure(job: DeliverWebhook, answer: Answer, state: DeliveryState, context:
     """The error that says what happens next, after an answer that is no 2xx."""
     error = delivery_error(answer)
     if isinstance(error, DeliveryRefused):
+        # No outage any more: what waits for its end ends as this does.
+        context.breakers.succeeded([job.endpoint], notify=lambda *_: None)
         return error
     if answer.status in THROTTLED and answer.retry_after_s is not None:
         pause_ms = max(1000, answer.retry_after_s * 1000)
