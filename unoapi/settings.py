@@ -168,7 +168,8 @@ class Settings(BaseSettings):
         ),
     )
     base_url: WebUrl = Field(
-        Url("http://localhost:9876"), description="Public address of this API, with which links to files begin."
+        Url("http://localhost:9876"),
+        description="Public address of this API, with which links to files begin. Without it `localhost` and `PORT`.",
     )
 
     port: int = Field(9876, ge=1, le=65535, description="Port of the HTTP API.")
@@ -599,6 +600,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """After the environment and the file come the platforms' own names."""
         return (init_settings, env_settings, dotenv_settings, _PlatformNames(settings_cls))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _at_its_port(cls, value: Any) -> Any:
+        """Without an address of its own the API is where it listens, as the Node version has it."""
+        port = str(value.get("port") or "").strip() if isinstance(value, dict) else ""
+        if not (port.isascii() and port.isdigit()) or value.get("base_url"):
+            return value
+        return {**value, "base_url": f"http://localhost:{port}"}
 
     @field_validator("proxy_url")
     @classmethod

@@ -101,6 +101,19 @@ def test_field_report_111_options_of_a_session_have_their_default_from_the_envir
     assert getattr(make_settings(), name.lower()) is False
 
 
+@pytest.mark.parametrize(
+    ("environment", "address"),
+    [
+        ({}, "http://localhost:9876/"),
+        ({"PORT": "3000"}, "http://localhost:3000/"),
+        ({"PORT": "3000", "BASE_URL": ""}, "http://localhost:3000/"),
+        ({"PORT": "3000", "BASE_URL": "https://api.test"}, "https://api.test/"),
+    ],
+)
+def test_field_report_111_links_to_files_lead_to_the_port(environment: dict[str, str], address: str) -> None:
+    assert f"{make_settings(**environment).base_url}" == address
+
+
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks", "SOCKS5H"])
 def test_field_report_111_a_socks_proxy_is_known_under_all_of_its_names(scheme: str) -> None:
     """The library of phones knows one; of a number's own and the environment's the same address is one."""
