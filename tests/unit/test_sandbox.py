@@ -11,6 +11,7 @@ from tests.support.fakes import CONTACT, PHONE
 from unoapi.errors import MessageRejected, OutcomeUnknown, SendFailed
 from unoapi.models.cloud_api.messages import MESSAGES, SandboxMessage, Sender
 from unoapi.providers.sandbox import DELIVERED_AFTER_MS, MAGIC_NUMBERS, READ_AFTER_MS, SandboxProvider
+from unoapi.services import contacts
 from unoapi.services.message_parsing import parse_message
 
 if TYPE_CHECKING:
@@ -125,3 +126,9 @@ def test_no_group_writes() -> None:
 
     with pytest.raises(ValidationError, match="group_id"):
         SandboxMessage.model_validate(body, context=Sender(phone=PHONE))
+
+
+def test_nobody_has_a_number_of_more_digits_than_any_country_has() -> None:
+    found = contacts.check(PHONE, [CONTACT, f"{CONTACT}123456"], provider=SandboxProvider())
+
+    assert [contact["status"] for contact in found] == ["valid", "invalid"]

@@ -7,7 +7,7 @@ from functools import lru_cache
 from unoapi.models.identity import other_form
 from unoapi.models.phones import MAX_WRITTEN_CHARS, read_address, with_ninth_digit
 
-MIN_PHONE_DIGITS = 8
+MIN_PHONE_DIGITS, MAX_PHONE_DIGITS = 8, 15
 
 
 def contact_key(written: str) -> str:
@@ -44,4 +44,4 @@ def is_phone(written: str, *, own: str = "") -> bool:
         address = read_address(written, own=own)
     except ValueError:
         return False
-    return "@" not in address and len(address) >= MIN_PHONE_DIGITS
+    return "@" not in address and MIN_PHONE_DIGITS <= len(address) <= MAX_PHONE_DIGITS

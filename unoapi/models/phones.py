@@ -54,15 +54,18 @@ FROM_A_SPREADSHEET = re.compile(r"(\+?[0-9]{8,})[.,]0{1,2}", re.ASCII)
 """What a table makes of a number that it takes for an amount, with the sign of its country."""
 SHORTENED = re.compile(r"\+?[0-9][.,]?[0-9]{0,20}E\+?[0-9]{1,2}", re.ASCII | re.IGNORECASE)
 """What a table shows of a number for which its column is too narrow: 5,51199E+12."""
-AROUND = "'\"`\u2018\u2019\u201c\u201d,;=<>"
-"""What stands around a number in a line of a table: Excel's marks of a text, quotes, the sign between two columns."""
+AROUND = "'\"`\u2018\u2019\u201c\u201d,;=<>*"
+"""What stands around a number in a line of a table: Excel's marks of a text, quotes, the sign between two columns.
+
+And the stars of a number in bold, out of a chat.
+"""
 MEANINGLESS = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn", "Me", "So"})
 """Unicode categories of what is copied with a number: invisible marks, spaces, the frames of keycaps, pictures."""
 SEPARATORS = frozenset("-()[]./_\t\r\n\v\f\u2212\u00b7\u2022\u30fb\u30fc\u02d7\u2043\u2053\u223c~")
-ANY_CARRIER = re.compile(r"^(\(?0)xx", re.IGNORECASE)
+ANY_CARRIER = re.compile(r"^(\(?0)(?:xx|\*\*)", re.IGNORECASE)
 """How Brazilians write that a carrier's code may stand between the zero and the area."""
 TRUNK_ZERO = re.compile(
-    r"^((?:\+|00)?(?!39|37[89]|225|229|24[12])[1-9][0-9]{0,2})\(0(?:xx)?(?=[0-9]{0,4}\))", re.IGNORECASE
+    r"^((?:\+|00)?(?!39|37[89]|225|229|24[12])[1-9][0-9]{0,2})\(0(?:xx|\*\*)?(?=[0-9]{0,4}\))", re.IGNORECASE
 )
 """A zero in brackets behind the country's code, dialled within the country alone. In Italy and in some countries of
 Africa it belongs to the number."""
