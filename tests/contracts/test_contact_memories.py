@@ -182,6 +182,15 @@ def test_a_timer_counts_until_its_time_is_over(redis_client: RedisClient) -> Non
     assert (timers.waiting(PHONE), timers.waiting(OTHER)) == (1, 0)
 
 
+def test_a_timer_is_stopped_by_each_form_of_a_mobile_of_mexico(redis_client: RedisClient) -> None:
+    timers = RedisTimers(redis_client, ttl_s=60)
+
+    timers.touch(PHONE, "525512345678", at_ms=17)
+    timers.touch(PHONE, "5215512345678", at_ms=18)
+
+    assert timers.state(PHONE, "525512345678").last_ms == 18
+
+
 def test_a_timer_knows_its_last_touch_and_who_wrote_last(redis_client: RedisClient) -> None:
     timers = RedisTimers(redis_client, ttl_s=60)
     assert timers.state(PHONE, CONTACT).last_ms is None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unoapi.models.contacts import contact_key
+from unoapi.models.contacts import contact_key, contact_keys
 from unoapi.models.jobs import now_ms
 from unoapi.models.timers import MAX_TIMEOUT_MS, TimerState
 
@@ -30,7 +30,8 @@ class RedisTimers:
 
     def touch(self, phone: str, contact: str, *, at_ms: int) -> None:
         """Remember a start or a stop, in milliseconds since the epoch. Raises StoreUnavailable."""
-        self._redis.call(("SET", _timer_key(phone, contact), at_ms, "EX", self._ttl_s))
+        keys = (_timer_key(phone, key) for key in contact_keys(contact))
+        self._redis.call(*(("SET", key, at_ms, "EX", self._ttl_s) for key in keys))
 
     def state(self, phone: str, contact: str) -> TimerState:
         """The last start or stop, and who wrote last. Raises StoreUnavailable."""
