@@ -106,6 +106,7 @@ def test_an_object_of_another_program_ends_every_process_with_one_clear_message(
         assert code == 78, output
         assert output.count(f"The {name} exists already in the vhost '{vhost}'") == 1, output
         assert "rabbitmqctl add_vhost" in output
+        assert "UNOAPI_QUEUE_NAME=" in output
         assert removal[kind] in output
         assert "Traceback" not in output
 

@@ -216,7 +216,8 @@ class Topology:
                 f"({str(error.reply_text)[:200]}). It belongs to another program, or to an older version. "
                 "It was not changed. Use a vhost of its own:\n"
                 "  rabbitmqctl add_vhost unoapi && rabbitmqctl set_permissions -p unoapi <user> '.*' '.*' '.*'\n"
-                "and put /unoapi at the end of AMQP_URL. When nothing else uses the old objects, delete them instead:\n"
+                "and put /unoapi at the end of AMQP_URL. Where the server has one vhost alone, as in small plans, "
+                "set UNOAPI_QUEUE_NAME=unoapi2. When nothing else uses the old objects, delete them instead:\n"
                 f"  {removal}"
             ) from None
         except (ChannelError, NotFound) as error:
