@@ -249,6 +249,8 @@ def test_a_message_whose_type_is_no_text_has_no_file(kind: Any) -> None:
         ("account_alerts", {"entity_type": "PHONE_NUMBER", "entity_id": 1001}),
         ("account_update", {"phone_number": "+55 49 98888-0000", "event": "VERIFIED_ACCOUNT"}),
         ("something_new", {"phone_number_id": "1001"}),
+        ("messaging_handovers", {"recipient": {"phone_number_id": "1001"}, "sender": {"phone_number": CONTACT}}),
+        ("messaging_handovers", {"recipient": {"display_phone_number": "5549988880000"}, "type": "control_taken"}),
     ],
 )
 def test_field_report_69_a_number_that_is_named_in_another_place_gets_its_event_alone(

@@ -92,9 +92,11 @@ def _phones_named(change: Change, directory: SessionDirectory) -> Iterator[list[
 
 
 def _shown_in(value: dict[str, Any]) -> Iterator[str]:
-    """The numbers that an event without metadata shows."""
-    for name in ("display_phone_number", "phone_number"):
-        if text := _text(value.get(name)):
+    """The numbers that an event without metadata shows; of one about who answers a contact, its recipient."""
+    recipient = value.get("recipient")
+    named = (value, "display_phone_number"), (value, "phone_number"), (recipient, "display_phone_number")
+    for part, name in named:
+        if isinstance(part, dict) and (text := _text(part.get(name))):
             yield text
 
 
@@ -105,13 +107,12 @@ def _account_in(value: dict[str, Any]) -> str:
 
 
 def _number_id_in(value: dict[str, Any]) -> str:
-    """The id of the number that an event without metadata is about, of an account's settings or alerts."""
+    """The id of the number that an event without metadata is about: of settings, alerts, and who answers a contact."""
     if value.get("entity_type") == "PHONE_NUMBER":
         return _text(value.get("entity_id"))
-    settings = value.get("phone_number_settings")
-    return _text(value.get("phone_number_id")) or (
-        _text(settings.get("phone_number_id")) if isinstance(settings, dict) else ""
-    )
+    parts = (value, value.get("phone_number_settings"), value.get("recipient"))
+    named = (_text(part.get("phone_number_id")) for part in parts if isinstance(part, dict))
+    return next(filter(None, named), "")
 
 
 def jobs_of(  # noqa: PLR0913 (collaborators)
