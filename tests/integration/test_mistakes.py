@@ -61,6 +61,10 @@ MESSAGE_MISTAKES: list[tuple[Any, str]] = [
     ({"to": CONTACT, "type": "image", "image": {}}, "image: either id or link is required; for example"),
     ({"to": CONTACT, "type": "image", "image": {"link": "a.jpg"}}, "image.link: must be a complete address such as"),
     (
+        {"to": CONTACT, "type": "image", "image": {"link": "data:image/png;base64,iV"}},
+        "upload a file first (POST",
+    ),
+    (
         {"to": CONTACT, "type": "location", "location": {"latitude": "x", "longitude": 1}},
         "location.latitude: must be a",
     ),

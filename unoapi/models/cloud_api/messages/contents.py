@@ -30,7 +30,10 @@ MediaId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._/-]{0,255}$"), 
 
 def _web_address(value: str) -> str:
     urlsplit(value)  # refuses a few logins that the other reader takes
-    if Url(value).scheme not in ("http", "https"):
+    scheme = Url(value).scheme
+    if scheme == "data":
+        raise ValueError("must be an http or https address; upload a file first (POST …/media), and send its id")
+    if scheme not in ("http", "https"):
         raise ValueError("must be an http or https address")
     return value
 
