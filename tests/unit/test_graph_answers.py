@@ -167,6 +167,19 @@ def test_a_mark_on_a_message_that_was_made_here_is_none_for_meta(message_id: str
     assert [body["message_id"] for body in client.bodies] == ["wamid.FROMCONTACT"]
 
 
+def test_a_mark_on_a_message_that_the_number_sent_fails_in_silence() -> None:
+    client = Answering(HttpAnswer(400, b'{"error": {"code": 131009, "message": "Parameter value is not valid"}}'))
+    provider, ids = provider_for(number_at_meta(), client), MemoryIds()
+    ids.remember(PHONE, theirs="wamid.META", ours=f"wamid.{'0A' * 16}")
+    provider._ids = ids
+
+    provider.command(parse_command({"status": "read", "message_id": f"wamid.{'0A' * 16}"}), phone=PHONE)
+    with pytest.raises(MessageRejected):
+        provider.command(parse_command({"status": "read", "message_id": "wamid.FROMCONTACT"}), phone=PHONE)
+
+    assert [body["message_id"] for body in client.bodies] == ["wamid.META", "wamid.FROMCONTACT"]
+
+
 @pytest.mark.parametrize(
     ("status", "code", "keeps"), [(400, 131056, True), (400, 130429, True), (429, 0, True), (500, 131000, False)]
 )

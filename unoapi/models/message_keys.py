@@ -14,6 +14,8 @@ OWN_IDS = ("wamid.", "UNO.")
 """How the ids begin that this gateway makes."""
 UNREADABLE = "UNO.UND."
 """How the ids begin of what is told in the place of a contact's message that cannot be read."""
+SENT_HERE = re.compile(r"wamid\.[0-9A-F]{32}")
+"""Ids of what clients of this gateway sent, as a whole."""
 MADE_HERE = re.compile(
     r"wamid\.[0-9A-F]{32}|UNO\.[\x21-\x7e]*|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 )

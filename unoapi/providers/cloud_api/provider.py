@@ -18,7 +18,7 @@ from unoapi.errors import (
 from unoapi.models.attempts import redirected_to
 from unoapi.models.cloud_api.events import error_object, serialise
 from unoapi.models.cloud_api.messages.written import as_meant
-from unoapi.models.message_keys import MADE_HERE
+from unoapi.models.message_keys import MADE_HERE, SENT_HERE
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.providers.cloud_api.graph import RATE_LIMITS, first_in, read_error, sent_id
 from unoapi.providers.cloud_api.translation import BLANK, with_their_ids, with_usual_names, without_blanks
@@ -119,6 +119,10 @@ class CloudApiProvider:
             self._post(phone, body)
         except OutcomeUnknown as error:
             raise SendFailed(f"{error}") from error  # it may be repeated
+        except MessageRejected:
+            if not SENT_HERE.fullmatch(str(mark["message_id"])):
+                raise
+            log.info("mark_left_out", hint="the number itself sent this message")
 
     def _post(self, phone: str, body: dict[str, Any], *, edge: str = "messages") -> HttpAnswer:
         try:
