@@ -178,7 +178,8 @@ def test_field_report_56_a_card_goes_to_meta_with_a_part_of_its_name(
         ),
         (
             {"type": "flow", "body": {"text": "b"}, "action": {"parameters": {"data": {"name": None, "city": ""}}}},
-            {"type": "flow", "body": {"text": "b"}, "action": {"parameters": {"data": {"name": None, "city": ""}}}},
+            {"type": "flow", "body": {"text": "b"}, "action": {
+                "name": "flow", "parameters": {"data": {"name": None, "city": ""}}}},
         ),
     ],
     ids=["list", "buttons", "what a form is given"],
@@ -337,6 +338,10 @@ LINK = {"display_text": "Open", "url": "https://a.test"}
 WORDS = {"body": {"text": "b"}}
 PICTURE = {"link": "https://a.test/1.png"}
 RECEIVED = {"mime_type": "image/png", "sha256": "f0"}
+ODD_CARDS: tuple[Any, ...] = (
+    "x", {"type": []}, {"type": ["x"], "action": {}}, {"type": "button", "action": {"buttons": "x"}},
+    {"type": "button", "action": {"buttons": ["x"]}},
+)  # fmt: skip
 
 
 def template_with(*components: dict[str, Any], code: str = "pt_BR") -> dict[str, Any]:
@@ -353,6 +358,12 @@ def template_with(*components: dict[str, Any], code: str = "pt_BR") -> dict[str,
          {"type": "cta_url", **WORDS, "action": {"parameters": LINK, "name": "cta_url"}}),
         ("interactive", {"type": "location_request_message", "body": {"type": "text", "text": "b"}, "action": {}},
          {"type": "location_request_message", **WORDS, "action": {"name": "send_location"}}),
+        ("interactive", {"type": "flow", **WORDS, "action": {"parameters": {"flow_id": "1"}}},
+         {"type": "flow", **WORDS, "action": {"parameters": {"flow_id": "1"}, "name": "flow"}}),
+        ("interactive", {"type": "carousel", **WORDS, "action": {"cards": [
+            {"type": "cta_url", **WORDS, "action": {"parameters": LINK}}, *ODD_CARDS]}},
+         {"type": "carousel", **WORDS, "action": {"cards": [
+            {"type": "cta_url", **WORDS, "action": {"parameters": LINK, "name": "cta_url"}}, *ODD_CARDS]}}),
         ("template", template_with({"type": "BODY", "parameters": [{"text": "a"}, {"type": "TEXT", "text": "b"}]}),
          template_with({"type": "body", "parameters": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})),
         ("template", template_with({"type": "BUTTON", "sub_type": "QUICK_REPLY", "index": 0,
@@ -371,8 +382,8 @@ def template_with(*components: dict[str, Any], code: str = "pt_BR") -> dict[str,
         ("location", {"latitude": 1, "longitude": 2, "name": "n", "url": "https://a.test"},
          {"latitude": 1, "longitude": 2, "name": "n"}),
     ],
-    ids=["buttons", "a link", "a place", "values", "a button", "a carousel", "no parts", "a received file",
-         "a card", "a received place"],
+    ids=["buttons", "a link", "a place", "a form", "cards", "values", "a button", "a carousel", "no parts",
+         "a received file", "a card", "a received place"],
 )  # fmt: skip
 def test_what_can_only_be_one_thing_is_named_for_meta(kind: str, part: Any, sent: Any) -> None:
     meta = Meta()

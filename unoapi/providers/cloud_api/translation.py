@@ -39,6 +39,9 @@ ACTIONS = {
     "address_message": "address_message",
     "call_permission_request": "call_permission_request",
     "voice_call": "voice_call",
+    "flow": "flow",
+    "order_details": "review_and_pay",
+    "order_status": "review_order",
 }
 """The only name that the action of a menu of this kind has."""
 VALUES = ("text", "currency", "date_time", "image", "video", "document", "location", "payload", "coupon_code", "action")
@@ -106,7 +109,7 @@ def _named_card(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named_menu(menu: dict[str, Any]) -> dict[str, Any]:
-    kind, action, header = menu.get("type"), menu.get("action"), menu.get("header")
+    kind, action, header = str(menu.get("type")), menu.get("action"), menu.get("header")
     words = {name: _without(menu[name], "type") for name in ("body", "footer") if isinstance(menu.get(name), dict)}
     named = {**menu, **words}
     if isinstance(header, dict) and header.get("text") and not header.get("type"):
@@ -119,13 +122,17 @@ def _named_menu(menu: dict[str, Any]) -> dict[str, Any]:
     named["action"] = action
     if kind in ACTIONS and not action.get("name"):
         named["action"] = {**action, "name": ACTIONS[kind]}
-    if kind == "button":
-        buttons = [
-            {**button, "type": "reply"} if button.get("reply") and not button.get("type") else button
-            for button in action.get("buttons") or ()
-        ]
-        named["action"] = {**action, "buttons": buttons}
+    buttons, cards = action.get("buttons"), action.get("cards")
+    if kind == "button" and isinstance(buttons, list):
+        named["action"] = {**action, "buttons": [_named_button(button) for button in buttons]}
+    if kind == "carousel" and isinstance(cards, list):  # of which nothing was checked
+        named["action"] = {**action, "cards": [_named_menu(card) if isinstance(card, dict) else card for card in cards]}
     return named
+
+
+def _named_button(button: Any) -> Any:
+    is_reply = isinstance(button, dict) and button.get("reply") and not button.get("type")
+    return {**button, "type": "reply"} if is_reply else button
 
 
 def _addressed(card: Any) -> Any:
