@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.api import Answer, Api
 from tests.support.api import api as serve_api
-from tests.support.stack import PHONE
+from tests.support.stack import CONTACT, PHONE
 from unoapi.services.media import save
 
 if TYPE_CHECKING:
@@ -344,3 +345,20 @@ def test_field_report_52_a_range_opens_nothing_without_the_signature(api: Api) -
 
     for method in ("GET", "HEAD"):
         assert api.request(method, link, token=None, headers={"Range": "bytes=0-1"}).status_code == 401
+
+
+def test_the_file_of_a_simulated_contact_is_described_as_one_that_a_contact_sends(api: Api) -> None:
+    media = described(api, upload(api, DIGITS, "a.mp3", "audio/mpeg"))
+    api.queues.jobs("unoapi.outgoing")
+    body = {"from": CONTACT, "type": "audio", "audio": {"id": media["id"], "voice": False}}
+
+    answers = [
+        api.post(f"/sandbox/{PHONE}/messages", body),
+        api.post(f"/sandbox/{PHONE}/messages", {**body, "audio": {"id": "1", "mime_type": "audio/ogg"}}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    told, unknown = (json.loads(job.body)["entry"][0]["changes"][0]["value"]["messages"][0]["audio"]
+                     for job in api.queues.jobs("unoapi.outgoing"))  # fmt: skip
+    assert told == {name: media[name] for name in ("id", "mime_type", "sha256", "filename")} | {"voice": False}
+    assert unknown == {"id": "1", "mime_type": "audio/ogg"}

@@ -13,8 +13,9 @@ from unoapi.models.cloud_api.events import message_event
 from unoapi.models.cloud_api.messages import SandboxMessage, Sender, new_message_id
 from unoapi.models.identity import is_same_phone
 from unoapi.models.jobs import Envelope, computed_id
+from unoapi.models.media import MEDIA_TYPES
 from unoapi.models.trace import TraceEntry
-from unoapi.services import own_chat
+from unoapi.services import media, own_chat
 from unoapi.services.webhooks import to_fan_out
 from unoapi.telemetry.logging import LISTENER, UPSERT, get_logger
 from unoapi.web.auth import session_token
@@ -57,6 +58,8 @@ def receive(phone: str, body: SandboxMessage) -> str:
         raise invalid_value(details)
     message_id = body.id or new_message_id()
     message = {**body.message, "id": message_id, "timestamp": str(body.timestamp or int(time.time()))}
+    if body.type in MEDIA_TYPES and isinstance(file := message[body.type], dict):
+        message[body.type] = media.as_received(file, phone=phone, index=uno.media_index)
     if body.type in CHOICES:  # made in a message of the number's, which clients read here
         about = computed_id("simulated menu", phone, message_id).replace("-", "").upper()
         message.setdefault("context", {"from": phone, "id": f"wamid.{about}"})
