@@ -403,6 +403,36 @@ def test_a_message_is_pinned_for_as_long_as_phones_can(
     assert "contextInfo" not in part
 
 
+@pytest.mark.parametrize("mode", ["classic", "native"])
+@pytest.mark.parametrize("to", [CHANNEL, "status@broadcast"])
+def test_a_menu_is_lines_where_phones_show_no_buttons(tmp_path: Path, to: str, mode: str) -> None:
+    menu = {"type": "button", "body": {"text": "Which?"}, "action": {"buttons": [
+        {"type": "reply", "reply": {"id": "a", "title": "A"}}]}}  # fmt: skip
+
+    left = Pocket(tmp_path, interactiveMode=mode).send(to=to, type="interactive", interactive=menu)
+
+    assert (left.get("conversation") or left["extendedTextMessage"]["text"]) == "Which?\n1. A"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "document", "document": {"link": "https://h.test/a.pdf"}},
+        {"type": "contacts", "contacts": [{"name": {"formatted_name": "Ana"}}]},
+        {"type": "location", "location": {"latitude": 1, "longitude": 2}},
+        {"type": "poll", "poll": {"name": "Q", "options": ["A", "B"]}},
+    ],
+    ids=lambda message: str(message["type"]),
+)
+def test_what_no_phone_shows_as_a_status_post_is_refused(tmp_path: Path, message: dict[str, Any]) -> None:
+    pocket = Pocket(tmp_path)
+
+    with pytest.raises(MessageRejected) as refused:
+        pocket.send(to="status@broadcast", **message)
+
+    assert (refused.value.code, pocket.sent()) == (131051, [])
+
+
 def test_what_nobody_knows_cannot_be_pinned_and_a_contacts_pin_is_no_message(tmp_path: Path) -> None:
     pocket = Pocket(tmp_path)
 

@@ -84,6 +84,8 @@ MAX_COUNT = 0xFFFF_FFFF
 VOICE = {"audio/ogg": OPUS}
 """WhatsApp plays a voice note only with its codec."""
 PIN_DAYS, USUAL_PIN_DAYS, DAY_S = (1, 7, 30), 7, 86_400
+NEVER_POSTED = frozenset({"document", "contacts", "location", "poll"})
+"""What phones do not show as a status post."""
 COLOR = re.compile(r"#?[0-9A-Fa-f]{6}")
 WORDS_OF = "caption"
 """Of what the id of the words is made that follow a file without a caption of its own."""
@@ -117,6 +119,8 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
         _refuse_value(details)
     try:
         body = _content(message, to=to, keys=keys, own=session.phone)
+        if to == STATUS_POSTS and body.kind in NEVER_POSTED:
+            _refuse_kind("A status post is a text, a picture, a film or a sound: phones show nothing else there.")
         named = _mentions(message, body, own=session.phone)
         body, everybody = _without_mention(body, message, to=to)
         send = Send(
@@ -127,7 +131,7 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
             ephemeral_seconds=min(timer_s, MAX_TIMER_S) if is_individual(to) or is_group(to) else 0,
             composing=session.composing_message,
             read_first=session.read_on_reply and not session.read_on_receipt and is_individual(to),
-            interactive_mode=_mode(body, message, session, of_template=of_template),
+            interactive_mode=_mode(body, message, session, to=to, of_template=of_template),
         )
     except ValidationError as error:  # fields that Meta does not know, and the connector does
         _refuse_value(f"The message's object has not the form of its type: {'; '.join(explain(error))}.")
@@ -303,11 +307,13 @@ def _option(message: OutboundMessage, name: str) -> Any:
     return getattr(message, name, None) or (options.get(name) if isinstance(options, dict) else None)
 
 
-def _mode(item: content.Content, message: OutboundMessage, session: Session, *, of_template: bool) -> Mode:
+def _mode(item: content.Content, message: OutboundMessage, session: Session, *, to: str, of_template: bool) -> Mode:
     """How choices are sent. A classic button only answers: what opens an address, calls or is copied is a line.
 
-    But not in a client's own buttons, which are as in the Node version.
+    But not in a client's own buttons, which are as in the Node version. Channels and status posts show lines alone.
     """
+    if not (is_individual(to) or is_group(to)):
+        return "text"
     as_given = isinstance(message, InteractiveMessage) and isinstance(message.interactive, Buttons) and not of_template
     leads = isinstance(item, content.Buttons) and any(button.type != "reply" for button in item.buttons)
     is_hidden = session.interactive_mode == "classic" and leads and not as_given
