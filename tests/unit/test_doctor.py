@@ -249,6 +249,11 @@ PLANTED: dict[str, tuple[Iterable[Finding], int, str]] = {
         1,
         "can have no more files, whatever their size (inodes): remove some, see `df -i`",
     ),
+    "a bucket that may not be listed": (
+        checks.check_bucket(make_settings(STORAGE_ENDPOINT="https://s3.example"), "the bucket did not: AccessDenied"),
+        1,
+        "and that the key may list the bucket (s3:ListBucket)",
+    ),
     "a bucket that is not there": (
         checks.check_bucket(
             make_settings(STORAGE_ENDPOINT="https://u:p@s3.example"), "the bucket did not: NoSuchBucket"

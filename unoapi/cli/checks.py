@@ -57,6 +57,8 @@ CONSUMERS: Mapping[str, str] = {
 }
 """Of each work queue the process of the `Procfile` that takes from it."""
 LOSING_POLICY = frozenset({"message-ttl", "expires", "max-length", "max-length-bytes"})
+ACCESS_DENIED = "AccessDenied"
+"""What S3 says of a file that is not there, too, to a key that may not list the bucket."""
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -223,6 +225,8 @@ def check_bucket(settings: Settings, trouble: str) -> Iterator[Finding]:
     where = f"{settings.storage_bucket_name} at {without_login(f'{settings.storage_endpoint}')}"
     if trouble:
         words = f"{where}: {_plain(trouble)}; check STORAGE_BUCKET_NAME, STORAGE_ACCESS_KEY_ID and its secret"
+        if ACCESS_DENIED in trouble:
+            words += ", and that the key may list the bucket (s3:ListBucket): else nobody can tell what is missing"
         yield wrong("bucket", words)
     elif settings.storage_endpoint is not None:
         yield ok("bucket", f"{where} answers")
