@@ -73,6 +73,7 @@ class Desk:
     releases: Releases = field(default_factory=lambda: Releases(THREADS))
     next_looks: NextLooks = field(default_factory=NextLooks)
     receiver: Callable[[Endpoint], Origin | None] = lambda _: RECEIVER
+    removed: set[str] = field(default_factory=set)
     attempt: Callable[[DeliverWebhook, History, EarlierAnswer | None], None] | None = None
 
     def look(self, job: ReleaseEndpoint) -> Envelope | None:
@@ -92,6 +93,7 @@ class Desk:
             next_looks=self.next_looks,
             attempt=self.attempt or self._attempt,
             receiver=self.receiver,
+            is_removed=lambda job: job.webhook_id in self.removed,
             stopping=lambda: self.stopping,
         )
 
@@ -448,6 +450,20 @@ def test_what_the_operator_dropped_is_given_up_also_while_the_endpoint_is_paused
     desk.look(job)
 
     assert [one.job.id for one in desk.queues.work] == ["d-1", "d-2"], "their own task gives them up"
+    assert desk.left() == []
+
+
+def test_what_waits_for_a_webhook_that_was_removed_is_given_up_also_while_it_is_paused() -> None:
+    def removed(_: DeliverWebhook) -> None:
+        raise DeliveryRefused("the webhook was removed", reason="webhook_removed")
+
+    desk = Desk(answer=removed, removed={"crm"})
+    job = desk.fill(held(1), held(2))
+    desk.deliveries.suspend(CRM, pause_ms=3_600_000)
+
+    desk.look(job)
+
+    assert [one.job.id for one in desk.queues.work] == ["d-1", "d-2"]
     assert desk.left() == []
 
 

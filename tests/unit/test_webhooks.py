@@ -35,7 +35,7 @@ from unoapi.models.jobs import DeliverWebhook, now_ms
 from unoapi.models.session import computed_waba_id
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.filters import refusal
-from unoapi.services.webhooks import DeliveryContext, deliver, fan_out, plain_receiver, to_fan_out
+from unoapi.services.webhooks import DeliveryContext, deliver, fan_out, is_removed, plain_receiver, to_fan_out
 
 DAY_S = 86_400
 RECEIVED: dict[str, Any] = {"status": False, "group": False, "newsletter": False, "own": False}
@@ -436,6 +436,29 @@ def test_a_webhook_that_was_removed_is_given_up_without_a_request() -> None:
 
     assert (refusal.value.reason, refusal.value.attempt) == ("webhook_removed", None)
     assert sender.ids == []
+
+
+def test_a_webhook_that_was_removed_is_given_up_though_it_is_paused_and_counts_no_more_as_down() -> None:
+    deliveries, breakers = MemoryDeliveries(), MemoryBreakers()
+    deliveries.suspend(Endpoint(PHONE, "default"), pause_ms=60_000)
+    breakers.open = True
+    sessions = MemorySessions(make_session(make_webhook(id="other")))
+
+    with pytest.raises(DeliveryRefused, match="removed"):
+        deliver_once(sessions=sessions, deliveries=deliveries, breakers=breakers)
+
+    assert not breakers.open
+    assert is_removed(make_delivery(), sessions)
+
+
+def test_only_what_is_certainly_gone_counts_as_removed() -> None:
+    began_ms = now_ms() - 10_000
+    unread = MemorySessions(make_session())
+    unread.forget_everything()
+
+    assert not is_removed(make_delivery(), MemorySessions(make_session()))
+    assert not is_removed(make_delivery(), unread)
+    assert is_removed(make_delivery(accepted_at_ms=began_ms), MemorySessions(make_session(began_ms=began_ms)))
 
 
 def test_a_webhook_that_was_added_a_moment_ago_is_no_removed_one() -> None:

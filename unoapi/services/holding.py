@@ -185,7 +185,8 @@ class ReleaseContext:
     """What a look is made with.
 
     `attempt` makes one attempt, or takes the answer of the one that was made, and records what became of it.
-    `receiver` is who is behind an endpoint, as far as that is known.
+    `receiver` is who is behind an endpoint, as far as that is known. `is_removed`: whether the webhook of a delivery is
+    certainly there no more.
     """
 
     queues: HoldingQueues
@@ -199,6 +200,7 @@ class ReleaseContext:
     next_looks: NextLooks
     attempt: Callable[[DeliverWebhook, History, EarlierAnswer | None], None]
     receiver: Callable[[Endpoint], Origin | None]
+    is_removed: Callable[[DeliverWebhook], bool]
     stopping: Callable[[], bool]
 
 
@@ -373,10 +375,10 @@ def _probe_or_release(
 ) -> _Following:
     """Do what the endpoint's state lets."""
     state = _state(job.endpoint, context)
-    dropped = oldest.job.accepted_at_ms <= state.dropped_until_ms
-    if state.paused_ms and not dropped:
+    ends = oldest.job.accepted_at_ms <= state.dropped_until_ms or context.is_removed(oldest.job)
+    if state.paused_ms and not ends:
         return _Following(job, _until(state.paused_ms, look_ms))
-    probe_ms = None if dropped else context.breakers.next_probe_ms(state.breaker)
+    probe_ms = None if ends else context.breakers.next_probe_ms(state.breaker)
     if probe_ms:
         return _Following(job, _until(probe_ms, look_ms), Earlier.RETURN, probe_ms)
     probed = set[str]()

@@ -315,7 +315,7 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
     state = context.deliveries.state(job.id, endpoint)
     if state.done and job.replay != "all":
         return None
-    _ensure_due(job, state, context)
+    _ensure_wanted(job, state, context)
     session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=context.sessions)
     webhook = session.webhook(job.webhook_id)
     if job.stored and job.accepted_at_ms <= session.began_ms:
@@ -323,7 +323,9 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
     if webhook is None and job.webhook_id == BIN_WEBHOOK:
         return None  # somebody has listened for a while, and has seen enough
     if webhook is None:
+        breakers.succeeded([endpoint], notify=lambda *_: None)  # it counts no more among those that are down
         raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
+    _ensure_due(job, state, context)
     if state.breaker is not None:
         breakers.seen(endpoint, state=state.breaker)
     with ExitStack() as place:
@@ -426,11 +428,24 @@ def plain_receiver(job: DeliverWebhook, look: FirstLook, *, releasing: bool = Fa
     return webhook
 
 
-def _ensure_due(job: DeliverWebhook, state: DeliveryState, context: DeliveryContext) -> None:
-    """Raise TooOld, DeliveryRefused or Postponed when no attempt may be made now."""
+def is_removed(job: DeliverWebhook, sessions: SessionStore) -> bool:
+    """Whether the webhook of a delivery, or its number, is certainly there no more. Never raises."""
+    try:
+        session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=sessions)
+    except (Postponed, StoreUnavailable):
+        return False
+    return session.webhook(job.webhook_id) is None or (job.stored and job.accepted_at_ms <= session.began_ms)
+
+
+def _ensure_wanted(job: DeliverWebhook, state: DeliveryState, context: DeliveryContext) -> None:
+    """Raise TooOld or DeliveryRefused when no attempt may be made any more."""
     ensure_fresh(job, max_age_s=context.max_age_s)
     if job.accepted_at_ms <= state.dropped_until_ms:
         raise DeliveryRefused("the operator dropped what waited for this webhook", reason="dropped")
+
+
+def _ensure_due(job: DeliverWebhook, state: DeliveryState, context: DeliveryContext) -> None:
+    """Raise Postponed when no attempt may be made now."""
     if state.paused_ms:
         raise _pause(job, state, "the endpoint is paused", context, pause_ms=state.paused_ms)
     stands_behind = job.contact and not (context.releasing or context.refused)
