@@ -74,6 +74,7 @@ MIN_EVENTS_BYTES = 10_000_000
 ADDRESSES_WITH_SECRETS = frozenset({"status_failed_webhook_url", "webhook_session"})
 """Addresses that hold a secret of somebody else, though they are no secrets by their type."""
 MAX_SECRET_FILE_BYTES = 65_536
+LONGEST_TTL_S = 315_360_000
 TO_THE_LETTER = frozenset(
     {
         "unoapi_queue_name", "unoapi_worker_threads", "unoapi_media_processes",  # the Procfile writes them to commands
@@ -474,7 +475,12 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("base_store", "unoapi_base_store"),
         description="Folder of the files, when there is no S3.",
     )
-    data_ttl: Seconds = Field(2_592_000, description="Seconds that files, ids and statuses of messages are kept.")
+    data_ttl: int = Field(
+        2_592_000,
+        ge=1,
+        le=LONGEST_TTL_S,
+        description="Seconds that files, ids and statuses of messages are kept: ten years at most, and with -1.",
+    )
     data_url_ttl: Seconds = Field(259_200, description="Seconds that a link to a file works.")
     unoapi_link_secret: SecretStr = Field(
         SecretStr(""),
@@ -702,6 +708,12 @@ class Settings(BaseSettings):
         if 0 < value < MIN_EVENTS_BYTES:
             raise ValueError(f"must be 0, or {MIN_EVENTS_BYTES} or more")
         return value
+
+    @field_validator("data_ttl", mode="before")
+    @classmethod
+    def _without_end(cls, value: object) -> object:
+        """The Node version takes a negative number for no end."""
+        return LONGEST_TTL_S if str(value).strip() == "-1" else value
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -114,6 +114,11 @@ def test_field_report_111_links_to_files_lead_to_the_port(environment: dict[str,
     assert f"{make_settings(**environment).base_url}" == address
 
 
+@pytest.mark.parametrize(("written", "kept_s"), [("-1", 315_360_000), (" -1", 315_360_000), ("94608000", 94_608_000)])
+def test_field_report_111_files_may_be_kept_for_years(written: str, kept_s: int) -> None:
+    assert make_settings(DATA_TTL=written).data_ttl == kept_s
+
+
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks", "SOCKS5H"])
 def test_field_report_111_a_socks_proxy_is_known_under_all_of_its_names(scheme: str) -> None:
     """The library of phones knows one; of a number's own and the environment's the same address is one."""
