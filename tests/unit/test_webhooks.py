@@ -17,6 +17,7 @@ from tests.support.fakes import (
     MemoryBreakers,
     MemoryDeliveries,
     MemorySessions,
+    MemoryTraces,
     WebhookRecorder,
     make_delivery,
     make_event,
@@ -26,6 +27,7 @@ from tests.support.fakes import (
     make_webhook,
 )
 from unoapi.errors import DeliveryFailed, DeliveryRefused, Postponed, SessionUnknown, TooOld
+from unoapi.models.activity import error_of
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.event_content import Traits
 from unoapi.models.cloud_api.events import Event, contact, message_event
@@ -33,9 +35,18 @@ from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Hol
 from unoapi.models.first_look import FirstLook
 from unoapi.models.jobs import DeliverWebhook, now_ms
 from unoapi.models.session import computed_waba_id
+from unoapi.models.trace import TraceEntry
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.filters import refusal
-from unoapi.services.webhooks import DeliveryContext, deliver, fan_out, is_removed, plain_receiver, to_fan_out
+from unoapi.services.webhooks import (
+    DeliveryContext,
+    deliver,
+    deliver_and_record,
+    fan_out,
+    is_removed,
+    plain_receiver,
+    to_fan_out,
+)
 
 DAY_S = 86_400
 RECEIVED: dict[str, Any] = {"status": False, "group": False, "newsletter": False, "own": False}
@@ -331,6 +342,23 @@ def test_an_endpoint_that_was_down_and_is_gone_is_down_no_more(answer: Answer) -
 
     assert not breakers.open
     assert changes == [], "it is not up again"
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_an_attempt_out_of_the_holding_queue_that_failed_is_the_last_error_and_no_step_when_it_was_a_probe(
+    down: bool,
+) -> None:
+    """The list of webhooks went on showing why an endpoint went down, and a trace lacked attempts that used retries."""
+    breakers, counted = MemoryBreakers(), list[TraceEntry]()
+    breakers.open = down
+    traces = MemoryTraces(count=counted.append)
+    context = replace(made_context(Answer(status=404), breakers=breakers), releasing=True)
+
+    with pytest.raises((Postponed, DeliveryFailed)):
+        deliver_and_record(make_delivery(), history=History(), context=context, traces=traces)
+
+    assert [(step.step, step.status, error_of(step)) for step in counted] == [("attempt", 404, "HTTP 404")]
+    assert len(traces.find("wamid.1")) == (not down)
 
 
 class WaitingDeliveries(MemoryDeliveries):

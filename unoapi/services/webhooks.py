@@ -383,6 +383,8 @@ def deliver_and_record(job: DeliverWebhook, *, history: History, context: Delive
     except (DeliveryFailed, DeliveryRefused, Postponed) as error:
         if error.attempt is not None:
             metrics().attempted(error.attempt.outcome, duration_ms=error.attempt.duration_ms)
+            if context.releasing and not isinstance(error, DeliveryRefused):  # else its own task says it
+                traces.add(_released(job, error, attempt=error.attempt, tries=history.tries + 1))
         raise
     if attempt is None:
         if not job.contact:  # there it is the message that waited, whose delivery another task has made
@@ -390,6 +392,16 @@ def deliver_and_record(job: DeliverWebhook, *, history: History, context: Delive
         log.info("webhook_duplicate_skipped", webhook_id=job.webhook_id)
         return
     record_delivered(job, attempt, tries=history.tries + 1, deliveries=context.deliveries)
+
+
+def _released(job: DeliverWebhook, error: UnoError, *, attempt: Attempt, tries: int) -> TraceEntry:
+    """The step of an attempt out of the queue of its endpoint.
+
+    A probe that failed is counted, and is the last error of the endpoint; it is no step of its message, which may make
+    thousands.
+    """
+    entry = TraceEntry.of(job, "attempt", tries=tries, attempt=attempt, detail=f"{error}; out of the endpoint's queue")
+    return entry if isinstance(error, DeliveryFailed) else replace(entry, message_id="")
 
 
 def record_delivered(job: DeliverWebhook, attempt: Attempt | Answer, *, tries: int, deliveries: Deliveries) -> None:
