@@ -370,6 +370,14 @@ def test_field_report_62_the_refusal_of_a_named_value_says_what_is_wrong(names: 
     assert refused.value.details == said
 
 
+def test_an_address_may_have_several_values() -> None:
+    stored = template(body("x"), buttons({"type": "URL", "text": "Open", "url": "https://x.test/{{1}}?id={{2}}"}))
+    values = {"type": "button", "sub_type": "url", "index": 0, "parameters": [
+        {"type": "text", "text": "a b"}, {"type": "text", "text": "7"}]}  # fmt: skip
+
+    assert on_the_phone(stored, values) == ("x\n1. Open: https://x.test/a%20b?id=7", "")
+
+
 @pytest.mark.parametrize(("status", "code"), [("PAUSED", 132015), ("disabled", 132016), ("REJECTED", 132001)])
 def test_field_report_62_a_template_that_meta_sends_no_more_is_refused(status: str, code: int) -> None:
     with pytest.raises(RequestError) as refusal:

@@ -416,11 +416,11 @@ def _buttons(parts: _Parts, values: _Values) -> Iterator[Stored]:
 
 def _button(button: Stored, kind: str, given: Sequence[Stored], *, place: str, copy: str) -> Stored:
     title = str(button.get("text") or "")
+    if kind == "URL":
+        return {"type": "url", "url": {"title": title, "link": _address(button, given, place)}}
     if len(given) > 1:
         _wrong_number(f"buttons: {place}", given=len(given), expected=1)
     first = given[0] if given else None
-    if kind == "URL":
-        return {"type": "url", "url": {"title": title, "link": _address(button, given, place)}}
     if kind == "PHONE_NUMBER":
         if first:
             _refuse(100, f"buttons: {place} is of type Call and does not support parameters.")
