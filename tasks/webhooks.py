@@ -232,6 +232,9 @@ def _attempt_for_another(uno: Uno, job: DeliverWebhook) -> bool:
             raise
         except Exception as error:  # noqa: BLE001 (the message that waits is handled as any other)
             log.info("attempt_for_another_failed", webhook_id=job.webhook_id, error=describe(error))
+            if (attempt := getattr(error, "attempt", None)) is not None:
+                detail = f"{describe(error)}; again when its own message is back"
+                uno.traces.add(TraceEntry.of(job, "attempt", tries=1, attempt=attempt, detail=detail))
             return False
     return True
 

@@ -45,6 +45,7 @@ from unoapi.errors import (
     TooOld,
     UnoError,
 )
+from unoapi.models.activity import error_of
 from unoapi.models.attempts import Answer, History
 from unoapi.models.jobs import (
     JOBS,
@@ -225,6 +226,23 @@ def test_an_ordered_delivery_whose_receiver_has_its_share_lets_no_later_one_pass
     assert recorder.ids == []
     run(uno, first)
     assert recorder.ids == [first.id, second.id]
+
+
+def test_an_attempt_for_a_delivery_that_waited_its_turn_is_in_its_trace_though_it_failed() -> None:
+    uno = make_uno(ORDERED, webhook_client=WebhookRecorder(Answer(status=200), Answer(status=500)))
+    events = [make_fan_out(make_event(id=f"wamid.{number}"), ordered=["default"], contact=CONTACT) for number in (1, 2)]
+    uno.ordering.join(events)
+    first, second = (
+        DeliverWebhook.of(event, "default", body=event.body, stored=True, awaited=False) for event in events
+    )
+    with pytest.raises(Retry):
+        run(uno, second)
+
+    run(uno, first)
+
+    waited, attempt = uno.traces.find("wamid.2")
+    assert (waited.step, attempt.step, attempt.status) == ("postponed", "attempt", 500)
+    assert error_of(attempt) == "HTTP 500"
 
 
 def test_whom_an_event_mutes_is_remembered_after_it_was_delivered_at_once() -> None:
