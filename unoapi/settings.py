@@ -54,6 +54,20 @@ PLATFORMS = {
 NODE_OPTIONS = frozenset({"frameMax", "channelMax", "heartbeat", "locale"})
 BROKER_OPTIONS = frozenset({"connect_timeout", "login_method", "ssl"})
 """What the library takes behind the `?` of an address."""
+REDIS_OPTIONS = frozenset({"db", "username", "password", "protocol", "client_name"})
+REDIS_TLS_OPTIONS = frozenset(
+    {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
+)
+FOREIGN_REDIS_OPTIONS = frozenset(
+    {
+        "family", "tls", "keepalive", "keyprefix", "prefix", "connecttimeout", "commandtimeout", "timeout", "nodelay",
+        "maxretriesperrequest", "enablereadycheck", "enableofflinequeue", "lazyconnect", "connectionname", "persistent",
+        "pinginterval", "read_timeout", "write_timeout", "socket_timeout", "socket_connect_timeout", "max_connections",
+        "socket_keepalive", "retry_on_timeout", "health_check_interval", "decode_responses", "encoding",
+    }
+)  # fmt: skip
+"""What other libraries read behind the `?` of Redis's address; the Node version's reads nothing there."""
+CERTIFICATES = frozenset({"none", "optional", "required"})
 SENTINEL_SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
 SENTINEL_PORT, REDIS_PORT = 26379, 6379
 SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
@@ -657,6 +671,27 @@ class Settings(BaseSettings):
             if database and not (database.isascii() and database.isdigit()):
                 raise ValueError("must end with the number of the database, as redis://host:6379/0")
         return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _without_foreign_options(cls, value: SecretStr) -> SecretStr:
+        """The address with the options that its library knows, alone: any other would end each process."""
+        head, mark, query = value.get_secret_value().partition("?")
+        if not mark or head.startswith(SENTINEL_SCHEMES):
+            return value
+        tls = REDIS_TLS_OPTIONS if head.startswith("rediss://") else frozenset()
+        given = parse_qsl(query, keep_blank_values=True)
+        known = {*REDIS_OPTIONS, *REDIS_TLS_OPTIONS, *FOREIGN_REDIS_OPTIONS}
+        if odd := sorted({name for name, _ in given if name.lower() not in known}):
+            raise ValueError(f"has options behind the ? that do nothing here: {', '.join(odd)[:100]}")
+        kept = {name.lower(): option for name, option in given if name.lower() in {*REDIS_OPTIONS, *tls}}
+        if "ssl_cert_reqs" in kept:  # as Celery writes it: CERT_NONE
+            kept["ssl_cert_reqs"] = kept["ssl_cert_reqs"].lower().removeprefix("cert_")
+            if kept["ssl_cert_reqs"] not in CERTIFICATES:
+                raise ValueError(f"has an ssl_cert_reqs that is none of {', '.join(sorted(CERTIFICATES))}")
+        if not all(kept.get(name, "0").isdecimal() for name in ("db", "protocol")):
+            raise ValueError("has a db or a protocol that is no number")
+        return SecretStr(f"{head}?{urlencode(kept)}" if kept else head)
 
     @field_validator("unoapi_allowed_hosts")
     @classmethod

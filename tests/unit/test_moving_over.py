@@ -21,6 +21,7 @@ from unoapi.models.former_settings import FORMER, former_names
 from unoapi.models.graph_versions import last_day, warning
 from unoapi.providers.cloud_api.graph_watch import GraphCollector, GraphWatch
 from unoapi.settings import Settings
+from unoapi.stores.redis import connect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,6 +146,33 @@ def test_field_report_111_only_names_with_a_value_are_named() -> None:
 )
 def test_field_report_111_options_of_the_former_library_in_an_address_are_left_out(written: str, read: str) -> None:
     assert make_settings(AMQP_URL=written).amqp_url.get_secret_value() == read
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("redis://:p@h:6379?family=0", "redis://:p@h:6379"),
+        ("redis://:p@h:6379/1?family=6&keepAlive=1&socket_timeout=5", "redis://:p@h:6379/1"),
+        ("redis://h:6379?ssl_cert_reqs=CERT_NONE&db=2", "redis://h:6379?db=2"),
+        ("rediss://h:6379?ssl_cert_reqs=CERT_NONE&tls=true", "rediss://h:6379?ssl_cert_reqs=none"),
+        ("rediss://h:6379?ssl_ca_certs=%2Fetc%2Fca.pem", "rediss://h:6379?ssl_ca_certs=%2Fetc%2Fca.pem"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("redis+sentinel://h/main?sentinel_password=x", "redis+sentinel://h/main?sentinel_password=x"),
+    ],
+)
+def test_field_report_111_options_of_other_libraries_in_rediss_address_are_left_out(written: str, read: str) -> None:
+    settings = make_settings(REDIS_URL=written)
+
+    assert settings.redis_url.get_secret_value() == read
+    connect(read, timeout_s=1)
+
+
+@pytest.mark.parametrize("query", ["nonsense=1", "db=first", "ssl_cert_reqs=perhaps", "protocol=x"])
+def test_field_report_111_an_option_of_rediss_address_that_is_wrong_is_named_and_no_crash(query: str) -> None:
+    with pytest.raises(ValidationError, match=query.partition("=")[0]) as refusal:
+        make_settings(REDIS_URL=f"rediss://u:secret@h/1?{query}")
+
+    assert "secret" not in str(refusal.value)
 
 
 def test_field_report_111_an_unknown_option_in_an_address_is_named_and_no_crash() -> None:
