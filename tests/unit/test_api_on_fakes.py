@@ -399,3 +399,14 @@ def test_a_profile_with_nulls_keeps_what_it_has_and_a_vertical_may_be_written_sm
     assert answer.status_code == 200, answer.text
     (profile,) = api.get(path, params={"fields": "email,vertical"}).json()["data"]
     assert (profile["email"], profile["vertical"]) == ("a@example.com", "RETAIL")
+
+
+@pytest.mark.parametrize("notice", ["UNO.NOT.1", "UNO.CALL.1"])
+@pytest.mark.parametrize("mark", [{"status": "read"}, {"status": "read", "typing_indicator": {"type": "text"}}])
+def test_a_notice_is_marked_as_read_by_doing_nothing(api: MemoryApi, notice: str, mark: dict[str, Any]) -> None:
+    read = api.post(f"/v21.0/{PHONE}/messages", {"messaging_product": "whatsapp", "message_id": notice, **mark})
+    deleted = api.request("DELETE", f"/v21.0/{PHONE}/messages/{notice}")
+
+    assert (read.status_code, read.json()) == (200, {"success": True})
+    assert deleted.status_code == 400
+    assert api.queues.jobs("unoapi.incoming") == []

@@ -14,6 +14,8 @@ OWN_IDS = ("wamid.", "UNO.")
 """How the ids begin that this gateway makes."""
 UNREADABLE = "UNO.UND."
 """How the ids begin of what is told in the place of a contact's message that cannot be read."""
+NOTICES = ("UNO.NOT.", "UNO.CALL.", "UNO.QR.")
+"""How the ids begin of what is told and stands in no chat: news of a connection, calls, codes to scan."""
 SENT_HERE = re.compile(r"wamid\.[0-9A-F]{32}")
 """Ids of what clients of this gateway sent, as a whole."""
 MADE_HERE = re.compile(

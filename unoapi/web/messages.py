@@ -27,6 +27,7 @@ from unoapi.models.cloud_api.messages import (
 )
 from unoapi.models.identity import NO_USER_IDS
 from unoapi.models.jobs import Envelope, MessageJob, RunCommand, SendMessage
+from unoapi.models.message_keys import NOTICES
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.trace import TraceEntry, shown_entry
 from unoapi.providers.whatsmeow.commands import ensure_possible
@@ -395,6 +396,8 @@ def _command(phone: str, body: dict[str, Any]) -> Acceptance:
         parse_command({**body, "status": "read"})
         return {"success": True, "warnings": [f"status: {body['status']} does nothing; WhatsApp has read and deleted"]}
     command = parse_command(body)
+    if (command.message_id or "").startswith(NOTICES):
+        return _mark_notice(command)
     _ensure_known(phone, command.message_id or "")
     if command.status == "deleted":
         _ensure_deletable(phone)
@@ -406,6 +409,14 @@ def _command(phone: str, body: dict[str, Any]) -> Acceptance:
     accepted = TraceEntry(step="accepted", phone=phone, message_id=job.message_id, kind=kind)
     yield Envelope(job)
     uno.traces.add(accepted)
+    return {"success": True}
+
+
+def _mark_notice(command: Command) -> dict[str, Any]:
+    """What a mark on a notice comes to: programs mark all that they get as read, and WhatsApp knows no notices."""
+    if command.status == "deleted":
+        details = "message_id: this is a notice of ours, and stands in no chat."
+        raise invalid_value(details)
     return {"success": True}
 
 
