@@ -317,6 +317,11 @@ def carousel(*components: dict[str, Any]) -> dict[str, Any]:
         ({"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": " "}]}, "text: is missing"),
         ({"type": "BUTTONS", "buttons": [{"type": "url", "text": "Ver", "url": None}]}, "url: is missing"),
         ({"type": "BUTTONS", "buttons": [{"type": "PHONE_NUMBER", "text": "Ligar"}]}, "phone_number: is missing"),
+        ({"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": "Sim, {{1}}"}]}, "text: has a placeholder"),
+        (
+            {"type": "BUTTONS", "buttons": [{"type": "PHONE_NUMBER", "text": "Ligar", "phone_number": "{{fone}}"}]},
+            "phone_number: has a placeholder",
+        ),
         ({"type": "CAROUSEL", "cards": "x"}, "cards"),
         (carousel({"type": "BODY", "text": ["a"]}), "text"),
         (carousel({"type": "BUTTONS", "buttons": [{"type": "URL", "text": "Ver"}]}), "url: is missing"),

@@ -58,6 +58,9 @@ class StoredButton(BaseModel):
         for name in NEEDED.get(self.type.upper(), ()):
             if not str(getattr(self, name) or "").strip():
                 raise PydanticCustomError("missing", f"{name}: is missing")
+        for name in ("text", "phone_number"):
+            if PLACEHOLDER.search(getattr(self, name) or ""):
+                raise ValueError(f"{name}: has a placeholder, and only the address of a button takes values")
         return self
 
 
