@@ -64,6 +64,7 @@ def test_the_charset_of_a_file_is_found_out(tmp_path: Path, charset: str) -> Non
         "1º lugar", "d’água", "Só hoje – aproveite", "“Oferta”",  # noqa: RUF001
         "10%\xa0off", "Mañana", "¿Cómo estás?", "Até já", "Preço", "gato…",
         "McDonald’s", "caixa d’agua", "Sant’Ana", "O’Neil", "JoséMaria", "PÉ",  # noqa: RUF001
+        "Oi, voçê", "Fábio Çelik", "Estêvão Çelik",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("charset", ["cp1252", "iso8859_15"])
@@ -82,7 +83,7 @@ def test_a_few_accents_are_enough_to_find_the_charset_of_windows(tmp_path: Path,
     "words",
     [
         "Não perca a promoção!", "Atenção: boleto vencido", "São João, às 10 h", "PROMOÇÃO",
-        "JOSÉ", "ANTÔNIO", "HÉLIO", "LUÍS", "FABRÍCIO", "JÚNIOR", "Luísa",
+        "Oi, voçê", "JOSÉ", "ANTÔNIO", "HÉLIO", "LUÍS", "FABRÍCIO", "JÚNIOR", "Luísa",
     ],
 )  # fmt: skip
 def test_older_programs_and_macs_are_read_too(tmp_path: Path, words: str, charset: str) -> None:

@@ -120,9 +120,10 @@ def _weight(text: str, position: int) -> int:
     if sign in SIGNS:
         inside = before.isalpha() and after.isalpha()
         return (2 if sign == "\xa0" else 1) if not inside or sign in BETWEEN_LETTERS else -2
-    if sign in OTHER_LETTERS:
+    is_slip = sign in "çÇ" and after not in BEHIND_A_CEDILLA  # as in voçê; or it is a name from elsewhere
+    if is_slip or sign in OTHER_LETTERS:
         return 0
-    if sign not in LETTERS or (sign in "çÇ" and after not in BEHIND_A_CEDILLA):
+    if sign not in LETTERS:
         return -2
     if sign in "àÀ" and (before.isalpha() or (after.isalpha() and after not in BEHIND_A_GRAVE)):
         return 0
