@@ -578,6 +578,20 @@ def test_contacts_have_the_ninth_digit_wherever_a_callback_names_them(field: str
     assert OLD_FORM not in job.body
 
 
+def test_a_status_that_waited_beside_a_message_names_its_contact_as_the_message_does() -> None:
+    contacts = [{"profile": {"name": "Ana"}, "wa_id": OLD_FORM}]
+    status = {**STATUS, "recipient_id": OLD_FORM}
+    change = Change({**OF_METAS, "contacts": contacts, "messages": [PICTURE], "statuses": [status]}, entry_id="2001")
+    memories: dict[str, Any] = {"sessions": MemorySessions(SESSION), "ids": MemoryIds()}
+
+    _, (waiting,) = callbacks.without_what_waits(change, phone=PHONE, trusted=True, **memories)
+    memories["ids"].remember(PHONE, theirs=status["id"], ours="wamid.OURS")
+    (job,) = run(waiting, memories["ids"])
+
+    assert OLD_FORM not in job.body
+    assert json.loads(job.body)["entry"][0]["changes"][0]["value"]["contacts"][0]["user_id"] == CONTACT
+
+
 def test_the_number_itself_is_named_as_meta_shows_it() -> None:
     own = "551188880000"
     echo = {"id": "1", "from": own, "to": CONTACT, "type": "text"}

@@ -51,8 +51,9 @@ ENTRIES = {"emails": "email", "urls": "url", "addresses": "street"}
 LANGUAGE = re.compile(r"([A-Za-z]{2,3})[-_]([A-Za-z]{2})", re.ASCII)
 PHONES = frozenset(
     {"from", "to", "wa_id", "new_wa_id", "customer", "recipient_id", "recipient_participant_id", "phone_number"}
+    | {"user_id"}
 )
-"""Where a callback names a person's phone."""
+"""Where a callback names a person's phone; a status that waited has it as the `user_id` of its contact by then."""
 
 
 def with_their_ids(message: dict[str, Any], *, phone: str, ids: MessageIds) -> dict[str, Any]:
