@@ -322,6 +322,8 @@ def carousel(*components: dict[str, Any]) -> dict[str, Any]:
             {"type": "BUTTONS", "buttons": [{"type": "PHONE_NUMBER", "text": "Ligar", "phone_number": "{{fone}}"}]},
             "phone_number: has a placeholder",
         ),
+        ({"type": "BODY", "text": "Oi {{1}, pedido {{2}}"}, "does not end"),
+        ({"type": "BUTTONS", "buttons": [{"type": "URL", "text": "Ver", "url": "https://x.test/{{1"}]}, "does not end"),
         ({"type": "CAROUSEL", "cards": "x"}, "cards"),
         (carousel({"type": "BODY", "text": ["a"]}), "text"),
         (carousel({"type": "BUTTONS", "buttons": [{"type": "URL", "text": "Ver"}]}), "url: is missing"),

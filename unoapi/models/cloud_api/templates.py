@@ -38,6 +38,16 @@ def _ensure_no_slip(value: str, known: Sequence[str]) -> str:
     return value
 
 
+def _ensure_whole(text: str) -> str:
+    if "{{" in PLACEHOLDER.sub("", text):
+        raise ValueError("has a placeholder that does not end: write {{1}}, or {{name}}")
+    return text
+
+
+Words = Annotated[str, AfterValidator(_ensure_whole)]
+"""A text whose placeholders are some: contacts would read a broken one."""
+
+
 class StoredButton(BaseModel):
     """A button of a template."""
 
@@ -45,7 +55,7 @@ class StoredButton(BaseModel):
 
     type: str = Field(min_length=1, max_length=32)
     text: str | None = Field(default=None, max_length=60)
-    url: str | None = None
+    url: Words | None = None
     phone_number: str | None = None
 
     @field_validator("type")
@@ -71,7 +81,7 @@ class StoredComponent(BaseModel):
 
     type: str = Field(pattern=r"^[A-Za-z_]{1,40}$")
     format: str | None = Field(default=None, max_length=32)
-    text: str | None = Field(default=None, max_length=4096)
+    text: Words | None = Field(default=None, max_length=4096)
     buttons: Annotated[list[StoredButton] | None, EmptyIsAbsent] = Field(default=None, max_length=10)
     cards: Annotated[list[StoredCard] | None, EmptyIsAbsent] = None
 
