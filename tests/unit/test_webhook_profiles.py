@@ -172,6 +172,16 @@ def test_typebot_never_answers_to_the_number_itself_in_the_place_of_a_user(named
     assert change["value"]["messages"][0]["from"] == writer
 
 
+def test_typebot_gets_no_news_of_the_connection_which_it_would_answer_to_the_number_itself() -> None:
+    notice = {"from": PHONE, "id": "UNO.NOT.A", "timestamp": "7", "type": "text", "text": {"body": "Connected."}}
+    call = {**notice, "from": CONTACT, "id": "UNO.CALL.A"}
+    told, called = (split(PHONE, [Change({"messages": [one]})])[0] for one in (notice, call))
+
+    assert shaped("typebot", told) is None
+    assert shaped("chatwoot", told) is not None
+    assert shaped("typebot", called) is not None
+
+
 def test_meta_gets_no_status_post_of_the_number_either() -> None:
     post = {
         "from": PHONE,

@@ -193,11 +193,15 @@ def _chatwoot(change: dict[str, Any], _: str) -> dict[str, Any] | None:
 
 
 def _typebot(change: dict[str, Any], phone: str) -> dict[str, Any] | None:
-    """What Typebot's strict reader takes: one field too many or too few, and the whole event is refused."""
+    """What Typebot's strict reader takes: one field too many or too few, and the whole event is refused.
+
+    What the number hears from itself, news of its connection, is left out: Typebot would answer it.
+    """
     value = change["value"]
     messages, statuses = _items(value, "messages"), _items(value, "statuses")
     unknown = any(status.get("status") not in KNOWN_STATUSES for status in statuses)
-    if change.get("field") != "messages" or _is_status_post(value):
+    own = any(message.get("from") == phone for message in messages)
+    if change.get("field") != "messages" or own or _is_status_post(value):
         return None
     _without(value, "chat")
     writer = next((name for contact in _items(value, "contacts") for name in _names(contact)), phone)
