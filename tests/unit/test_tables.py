@@ -90,6 +90,22 @@ def test_older_programs_and_macs_are_read_too(tmp_path: Path, words: str, charse
     assert table(tmp_path, f"A;B\n1;{words}\n", charset=charset)[1] == ("1", words)
 
 
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_a_letter_that_was_cut_in_half_spoils_no_other(tmp_path: Path, bom: bytes) -> None:
+    """Programs cut a text at so many bytes."""
+    cut = "Conceição".encode()[:-4]
+    names = ["João".encode(), cut, "André".encode()] if not bom else [cut]
+
+    rows = table(tmp_path, bom + b"A;B\n" + b"".join(b"1;" + name + b"\n" for name in names))
+
+    assert [row[1] for row in rows[1:]] == [name.decode(errors="replace") for name in names]
+
+
+@pytest.mark.parametrize("words", ["“VOCÊ”", "VOCÊ”, João"])
+def test_signs_that_look_like_one_letter_of_utf_8_are_none(tmp_path: Path, words: str) -> None:
+    assert table(tmp_path, f"A;B\n1;{words}\n", charset="cp1252")[1] == ("1", words)
+
+
 @pytest.mark.parametrize("named", ["sep=;\r\n", '"sep=;"\n', "SEP=;;;\n", "\ufeffsep=;\n"])
 def test_a_line_that_names_the_separator_is_no_row(tmp_path: Path, named: str) -> None:
     assert table(tmp_path, f"{named}A;B,C\n1;2,3\n") == [("A", "B,C"), ("1", "2,3")]

@@ -11,6 +11,7 @@ import re
 import tempfile
 import zipfile
 from array import array
+from codecs import BOM_UTF8
 from collections import deque
 from contextlib import suppress
 from datetime import date, datetime, time
@@ -95,12 +96,12 @@ def _csv(path: Path) -> Iterator[Row]:
 
 
 def _charset(path: Path) -> str:
-    """UTF-8 when all of it is; else what the bytes look like."""
+    """UTF-8 when nearly all of it is; else what the bytes look like."""
     with path.open("rb") as file:
         head = file.read(SAMPLE_BYTES)
     if head[:2] in BYTE_ORDERS:
         return BYTE_ORDERS[head[:2]]
-    if _is_utf8(path):
+    if head.startswith(BOM_UTF8) or _is_utf8(path):
         return "utf-8-sig"
     return max(CHARSETS, key=lambda charset: _readability(head.decode(charset, "replace")))
 
@@ -142,13 +143,13 @@ def _is_small_among_capitals(text: str, position: int) -> bool:
 
 
 def _is_utf8(path: Path) -> bool:
-    try:
-        with path.open(encoding="utf-8") as file:
-            while file.read(SAMPLE_BYTES):
-                pass
-    except UnicodeDecodeError:
-        return False
-    return True
+    """Whether it is UTF-8, but for some letters that a program has cut in half: all others are not wrong for these."""
+    others = broken = 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while text := file.read(SAMPLE_BYTES):
+            others += len(text) - len(text.encode("ascii", "ignore"))
+            broken += text.count("\ufffd")
+    return not broken or others - broken > broken
 
 
 def _separator(sample: str) -> str:
