@@ -97,6 +97,13 @@ def test_several_attempts_are_counted_in_the_text() -> None:
     assert report["attempts"][1]["status"] is None
 
 
+def test_what_was_never_attempted_is_not_said_to_have_failed_zero_times() -> None:
+    callback, notice = given_up(make_delivery(), history=History())
+
+    assert "webhook default: given up before an attempt (HTTP 503)" in document(callback)["text"]
+    assert "Last: given up before an attempt (HTTP 503)." in notice.job.text  # type: ignore[attr-defined]
+
+
 def test_the_callback_has_one_id_per_failure_and_generation() -> None:
     first = given_up(make_delivery())[0].job.id
     again = given_up(make_delivery())[0].job.id

@@ -199,6 +199,8 @@ def _report(job: DeliverWebhook | FanOut | Transcribe, report_id: str, fields: d
 
 
 def _tries(history: History) -> str:
+    if not history.tries:
+        return "given up before an attempt"
     return f"{history.tries} attempt{'' if history.tries == 1 else 's'} failed"
 
 
