@@ -131,6 +131,8 @@ def test_the_separator_of_a_file_is_found_out(tmp_path: Path, separator: str, en
         ('"a;1\n"b;2\nc;3', [('"a', "1"), ('"b', "2"), ("c", "3")]),
         ('a "b" c;1\n"x"y;2', [('a "b" c', "1"), ('"x"y', "2")]),
         ("'5549988887777;x", [("5549988887777", "x")]),
+        ('1;"""Oi"" e ""tchau"""\n2;"""Oi"""', [("1", '"Oi" e "tchau"'), ("2", "Oi")]),
+        ("1;'Oi' e 'tchau'", [("1", "'Oi' e 'tchau'")]),
     ],
 )
 def test_quotes_and_empty_lines_are_read_as_they_were_meant(

@@ -210,7 +210,7 @@ def _row(line: int, cells: Iterable[object], *, is_cut: bool = False) -> Row | N
 
 
 def _text(value: object) -> str:
-    """A cell as people read it: a whole number has no point, a day no time of day."""
+    """A cell as people read it: a whole number has no point, a day no time of day, a quoted whole no quotes."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:  # noqa: PLR2004 (exact in a double)
@@ -221,7 +221,7 @@ def _text(value: object) -> str:
         return f"{value:%d/%m/%Y}"
     text = str(value).strip().replace("\x00", "")
     for quote in "\"'":
-        if len(text) > 1 and text[0] == text[-1] == quote:
+        if len(text) > 1 and text[0] == text[-1] == quote and quote not in text[1:-1].replace(2 * quote, ""):
             return text[1:-1].strip()
     return text.removeprefix("'") if text[1:].isdigit() else text
 
