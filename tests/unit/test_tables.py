@@ -10,15 +10,20 @@ import time
 import tracemalloc
 import zipfile
 import zlib
+from datetime import date, datetime
+from datetime import time as clock
 from itertools import zip_longest
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import openpyxl  # type: ignore[import-untyped]
 import pytest
+import xlrd  # type: ignore[import-untyped]
+from xlrd.sheet import Cell  # type: ignore[import-untyped]
 
 from tests.compatibility.census import cases
 from unoapi.errors import TableUnreadable
-from unoapi.media.tables import MAX_RECORD_LINES, read_table
+from unoapi.media.tables import MAX_RECORD_LINES, OLE, read_table
 from unoapi.models.tables import column_name
 
 if TYPE_CHECKING:
@@ -295,6 +300,21 @@ def test_a_shared_text_is_read_with_all_its_pieces(tmp_path: Path) -> None:
     rich = "<si><r><t>one </t></r><r><rPr><b/></rPr><t>two</t></r><rPh><t>not said</t></rPh></si>"
 
     assert table(tmp_path, with_shared(rich)) == [("5549988887777", "one two")]
+
+
+def test_a_time_of_day_is_one_and_no_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["A", clock(10, 0), clock(0, 5, 30), datetime(2026, 1, 2, 10, 0), date(2026, 1, 2)])  # noqa: DTZ001
+    book.save(tmp_path / "new")
+    old = [Cell(xlrd.XL_CELL_DATE, value) for value in (10 / 24, 330 / 86_400, 46024 + 10 / 24, 46024.0)]
+    sheet = SimpleNamespace(nrows=1, row=lambda _: [Cell(xlrd.XL_CELL_TEXT, "A"), *old])
+    opened = SimpleNamespace(datemode=0, sheet_by_index=lambda _: sheet)
+    monkeypatch.setattr("unoapi.media.tables.xlrd.open_workbook", lambda *_, **__: opened)
+    (tmp_path / "old").write_bytes(OLE)
+
+    for name in ("new", "old"):
+        (row,) = read_table(tmp_path / name)
+        assert row.cells == ("A", "10:00", "00:05:30", "02/01/2026 10:00", "02/01/2026"), name
 
 
 def test_a_large_file_takes_no_more_memory_than_a_small_one(tmp_path: Path) -> None:

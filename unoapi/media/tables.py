@@ -210,20 +210,25 @@ def _row(line: int, cells: Iterable[object], *, is_cut: bool = False) -> Row | N
 
 
 def _text(value: object) -> str:
-    """A cell as people read it: a whole number has no point, a day no time of day, a quoted whole no quotes."""
+    """A cell as people read it: a whole number has no point, a day no time, a quoted whole no quotes."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:  # noqa: PLR2004 (exact in a double)
         return str(int(value))
-    if isinstance(value, datetime):
-        return f"{value:%d/%m/%Y}" if value.time() == time() else f"{value:%d/%m/%Y %H:%M}"
-    if isinstance(value, date):
-        return f"{value:%d/%m/%Y}"
+    if isinstance(value, date | time):
+        return _moment(value)
     text = str(value).strip().replace("\x00", "")
     for quote in "\"'":
         if len(text) > 1 and text[0] == text[-1] == quote and quote not in text[1:-1].replace(2 * quote, ""):
             return text[1:-1].strip()
     return text.removeprefix("'") if text[1:].isdigit() else text
+
+
+def _moment(value: date | time) -> str:
+    if isinstance(value, time):
+        return f"{value:%H:%M:%S}".removesuffix(":00")
+    has_time = isinstance(value, datetime) and value.time() != time()
+    return f"{value:%d/%m/%Y %H:%M}" if has_time else f"{value:%d/%m/%Y}"
 
 
 # --- workbooks ---
@@ -411,7 +416,8 @@ def _xls(path: Path) -> Iterator[Row]:
 
 def _of_xls(cell: Any, datemode: int) -> object:
     if cell.ctype == xlrd.XL_CELL_DATE:
-        return xlrd.xldate_as_datetime(cell.value, datemode)
+        moment = xlrd.xldate_as_datetime(cell.value, datemode)
+        return moment.time() if cell.value < 1 else moment  # of no day
     return "" if cell.ctype in (xlrd.XL_CELL_ERROR, xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK) else cell.value
 
 
