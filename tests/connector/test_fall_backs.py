@@ -113,6 +113,27 @@ def test_odd_cards_end_in_words_or_a_refusal_never_in_an_error(tmp_path: Path, c
     assert words(sent) == "B"
 
 
+def test_field_report_65_the_replies_of_a_templates_cards_can_be_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = {"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": "Take it"}]}
+    shown = [{"components": [{"type": "BODY", "text": color}, reply]} for color in ("Blue", "Red")]
+    stored = {"name": "shirts", "language": "pt_BR", "components": [
+        {"type": "BODY", "text": "Two shirts"}, {"type": "CAROUSEL", "cards": shown}]}  # fmt: skip
+    payloads = [{"type": "button", "sub_type": "quick_reply", "index": 0,
+                 "parameters": [{"type": "payload", "payload": color}]} for color in ("blue", "red")]  # fmt: skip
+    cards = [{"card_index": index, "components": [payload]} for index, payload in enumerate(payloads)]
+    phone = Pocket(tmp_path)
+    monkeypatch.setattr(phone.provider, "_rendered", lambda message, _: templates.rendered(message, lambda: [stored]))
+
+    sent = phone.send(type="template", template={"name": "shirts", "components": [
+        {"type": "carousel", "cards": cards}]})  # fmt: skip
+    answer = phone.receives({"kind": "text", "body": "2"})
+
+    assert words(sent).splitlines() == ["Two shirts", "", "Blue", "", "Red", "1. Take it", "2. Take it"]
+    assert answer["button"] == {"payload": "red", "text": "Take it"}
+
+
 @pytest.mark.parametrize(
     ("menu", "missing"),
     [

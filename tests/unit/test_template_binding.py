@@ -80,8 +80,9 @@ ORDER_SHOWN = (
 )
 CAROUSEL_SHOWN = (
     "Two offers, Ana\n\n"
-    "https://h.test/1.jpg\nCoffee, today only\n\u25b8 Buy: https://shop.test/coffee\n\u25b8 More\n\n"
-    "https://h.test/2.jpg\nTea, today only\n\u25b8 Buy: https://shop.test/tea\n\u25b8 More"
+    "https://h.test/1.jpg\nCoffee, today only\n\u25b8 Buy: https://shop.test/coffee\n\n"
+    "https://h.test/2.jpg\nTea, today only\n\u25b8 Buy: https://shop.test/tea\n"
+    "1. More\n2. More"
 )
 CODE_SHOWN = (
     "*123456* is your verification code. For your security, do not share this code.\n1. Copy code: 123456\n"

@@ -168,17 +168,19 @@ class _Values:
 def _message(parts: _Parts, values: _Values) -> Stored:
     above = _above(parts, values)
     header = "" if above else _fill(parts.text("HEADER"), _words("header", values), "header")
+    cards = _carousel(parts, values)
     body = _joined(
         above if isinstance(above, str) else "",
         _offer(parts, values),
         _fill(parts.text("BODY"), _words("body", values), "body"),
-        *_carousel(parts, values),
+        *("\n".join(filter(None, _card_lines(card, index))) for index, card in enumerate(cards)),
     )
     footer = _fill(parts.text("FOOTER"), _words("footer", values), "footer")
     text = _joined(header, body, footer)
     if len(text) > MAX_TEXT_CHARS:
         _too_long()
-    buttons = list(_buttons(parts, values))
+    replies = [button for card in cards for button in _buttons_of(card) if button["type"] == "reply"]
+    buttons = [*_buttons(parts, values), *replies]
     file = above if isinstance(above, dict) else None
     if buttons:
         interactive: Stored = {"type": "button", "body": {"text": body}, "action": {"buttons": buttons}}
@@ -263,8 +265,8 @@ def _offer(parts: _Parts, values: _Values) -> str:
     return "\n".join(filter(None, (str(offer.get("text") or ""), end)))
 
 
-def _carousel(parts: _Parts, values: _Values) -> Iterator[str]:
-    """Each card as lines: its picture's address, its words, its links. No phone shows cards of others than Meta's."""
+def _carousel(parts: _Parts, values: _Values) -> list[Stored]:
+    """Each card as a message of its own. No phone shows cards of others than Meta's: they become lines of one."""
     indexes = [place if card.card_index is None else card.card_index for place, card in enumerate(values.cards)]
     given = dict(zip(indexes, values.cards, strict=True))
     _ensure_once(len(given) < len(indexes), "carousel: a card_index")
@@ -273,14 +275,18 @@ def _carousel(parts: _Parts, values: _Values) -> Iterator[str]:
         _refuse(132012, details)
     if given.keys() - range(len(parts.cards)):
         _refuse(132018, f"carousel: card_index counts the {len(parts.cards)} cards from 0.")
-    for index, card in enumerate(parts.cards):
-        of_card = given.get(index)
-        inner = _Parts(card, parts.language)
-        bound = _message(inner, _Values(of_card.components if of_card else []))
-        yield "\n".join(filter(None, _card_lines(bound, index)))
+    return [
+        _message(_Parts(card, parts.language), _Values(of_card.components if (of_card := given.get(index)) else []))
+        for index, card in enumerate(parts.cards)
+    ]
+
+
+def _buttons_of(card: Stored) -> list[Stored]:
+    return card["interactive"]["action"]["buttons"] if card["type"] == "interactive" else []
 
 
 def _card_lines(bound: Stored, index: int) -> Iterator[str]:
+    """A card as lines: its picture's address, its words, its links. Its replies are buttons below all cards."""
     content = bound[bound["type"]]
     if bound["type"] == "text":
         yield content["body"]
@@ -294,10 +300,11 @@ def _card_lines(bound: Stored, index: int) -> Iterator[str]:
         yield header["text"] if header["type"] == "text" else _link(header[header["type"]], index)
     yield content["body"]["text"]
     yield content.get("footer", {}).get("text", "")
-    for button in content["action"]["buttons"]:
+    for button in _buttons_of(bound):
         part = button[button["type"]]
         value = part.get("link") or part.get("phone_number") or part.get("code") or ""
-        yield f"\u25b8 {part['title']}: {value}" if value else f"\u25b8 {part['title']}"
+        if button["type"] != "reply":
+            yield f"\u25b8 {part['title']}: {value}"
 
 
 def _link(file: Stored, index: int) -> str:
