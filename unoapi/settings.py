@@ -52,8 +52,14 @@ PLATFORMS = {
 }
 """What platforms call these, read when the usual names are absent; the first one counts."""
 NODE_OPTIONS = frozenset({"frameMax", "channelMax", "heartbeat", "locale"})
-BROKER_OPTIONS = frozenset({"connect_timeout", "login_method", "ssl"})
-"""What the library takes behind the `?` of an address."""
+BROKER_OPTIONS = {
+    "connect_timeout": frozenset(map(str, range(1, 61))),
+    "login_method": frozenset({"plain", "amqplain", "external"}),
+    "ssl": frozenset({"true", "false", "1", "0"}),
+}
+"""What the library takes behind the `?` of an address, and how."""
+BETWEEN_NODES = re.compile(r",\s{0,8}(?=amqps?://)")
+"""How other programs separate the nodes of a cluster."""
 REDIS_OPTIONS = frozenset({"db", "username", "password", "protocol", "client_name"})
 REDIS_TLS_OPTIONS = frozenset(
     {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
@@ -635,6 +641,11 @@ class Settings(BaseSettings):
     def _plain_socks(cls, value: SecretStr) -> SecretStr:
         return SecretStr(SOCKS.sub("socks5://", value.get_secret_value()))
 
+    @field_validator("amqp_url")
+    @classmethod
+    def _nodes_of_a_cluster(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(BETWEEN_NODES.sub(";", value.get_secret_value()))
+
     @field_validator("amqp_url", "redis_url", "rabbitmq_management_url", "proxy_url")
     @classmethod
     def _known_scheme(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
@@ -655,10 +666,13 @@ class Settings(BaseSettings):
         for address in value.get_secret_value().split(";"):
             head, _, query = address.partition("?")
             options = {name for name, _ in parse_qsl(query, keep_blank_values=True)} - NODE_OPTIONS
-            if options - BROKER_OPTIONS:
-                names = ", ".join(sorted(options - BROKER_OPTIONS))[:100]
+            if odd := options - BROKER_OPTIONS.keys():
+                names = ", ".join(sorted(odd))[:100]
                 raise ValueError(f"has options behind the ? that do nothing here: {names}")
-            kept = urlencode([pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] in BROKER_OPTIONS])
+            given = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] in BROKER_OPTIONS]
+            if wrong := sorted(name for name, option in given if option.lower() not in BROKER_OPTIONS[name]):
+                raise ValueError(f"has options behind the ? that are not valid: {', '.join(wrong)}")
+            kept = urlencode(given)
             plain.append(f"{head}?{kept}" if kept else head)
         return SecretStr(";".join(plain))
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tests.support.api import make_settings
 from tests.support.fakes import make_session
+from unoapi.broker.connection import Connection
 from unoapi.cli.main import cli
 from unoapi.devenv.run import print_former_names
 from unoapi.errors import StoreUnavailable
@@ -142,6 +143,7 @@ def test_field_report_111_only_names_with_a_value_are_named() -> None:
         ("amqp://u:p@h/v?heartbeat=60&frameMax=8192", "amqp://u:p@h/v"),
         ("amqp://a/v?channelMax=0;amqp://b/v?locale=en_US", "amqp://a/v;amqp://b/v"),
         ("amqps://u:p@h/v?connect_timeout=5", "amqps://u:p@h/v?connect_timeout=5"),
+        ("amqp://u:p@a/v,amqp://u:p@b/v, amqps://u:p@c/v", "amqp://u:p@a/v;amqp://u:p@b/v;amqps://u:p@c/v"),
     ],
 )
 def test_field_report_111_options_of_the_former_library_in_an_address_are_left_out(written: str, read: str) -> None:
@@ -175,9 +177,18 @@ def test_field_report_111_an_option_of_rediss_address_that_is_wrong_is_named_and
     assert "secret" not in str(refusal.value)
 
 
-def test_field_report_111_an_unknown_option_in_an_address_is_named_and_no_crash() -> None:
-    with pytest.raises(ValidationError, match="nonsense") as refusal:
-        make_settings(AMQP_URL="amqp://u:secret@h/v?nonsense=1")
+@pytest.mark.parametrize(("written", "uses_tls"), [("false", False), ("0", False), ("true", True)])
+def test_field_report_111_options_in_an_address_mean_what_they_say(written: str, *, uses_tls: bool) -> None:
+    connection = Connection(f"amqp://u:p@h/v?connect_timeout=5&login_method=plain&ssl={written}", connect_timeout=3)
+
+    assert (connection.connect_timeout, connection.login_method) == (5.0, "PLAIN")
+    assert connection.ssl is uses_tls
+
+
+@pytest.mark.parametrize("option", ["nonsense=1", "connect_timeout=soon", "ssl=perhaps", "login_method=none"])
+def test_field_report_111_an_unknown_option_in_an_address_is_named_and_no_crash(option: str) -> None:
+    with pytest.raises(ValidationError, match=option.partition("=")[0]) as refusal:
+        make_settings(AMQP_URL=f"amqp://u:secret@h/v?{option}")
 
     assert "secret" not in str(refusal.value)
 

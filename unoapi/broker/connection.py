@@ -23,6 +23,12 @@ BROKER_ERRORS = (OSError, AMQPError, OperationalError)
 """What the libraries raise when RabbitMQ is away, refuses or breaks off."""
 IO_TIMEOUT_S = 10.0
 """For an answer, and for what is sent to leave. Waiting for messages is bounded by who waits."""
+TYPED_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "connect_timeout": float,
+    "login_method": str.upper,
+    "ssl": lambda written: written.lower() in ("true", "1"),
+}
+"""What an address may say of a connection: kombu hands on the text, at which its transport breaks."""
 READ_AHEAD = 8192
 """Bytes that are read at once."""
 FRAME_HEADER = struct.Struct(">BHI")
@@ -149,6 +155,9 @@ class Connection(kombu.Connection):
     def _init_params(  # type: ignore[override] # kombu gives all by name
         self, *, transport: str | None, **params: Any
     ) -> None:
+        for name, typed in TYPED_OPTIONS.items():
+            if isinstance(written := params.get(name), str):  # behind the `?` of an address
+                params[name] = typed(written)
         # Of "amqp" kombu makes "librabbitmq" where that is installed: it would look for it at each connection.
         super()._init_params(transport="pyamqp" if transport in (None, "amqp") else transport, **params)
 
