@@ -333,8 +333,6 @@ class Settings(BaseSettings):
     webhook_send_transcribe_audio: bool = Field(False, description="Deliver the words of received audios, too.")
     webhook_add_to_blacklist_on_outgoing_message_with_ttl: int | None = Field(
         None,
-        ge=-1,
-        le=315_360_000,
         description="Seconds without a contact's events after the number wrote to it. -1: for ever. Empty: no pause.",
     )
     unoapi_allowed_hosts: str = Field(
@@ -757,6 +755,12 @@ class Settings(BaseSettings):
         if 0 < value < MIN_EVENTS_BYTES:
             raise ValueError(f"must be 0, or {MIN_EVENTS_BYTES} or more")
         return value
+
+    @field_validator("webhook_add_to_blacklist_on_outgoing_message_with_ttl")
+    @classmethod
+    def _as_in_a_session(cls, value: int | None) -> int | None:
+        """The Node version takes every negative number for no end, and has no longest time."""
+        return None if value is None else max(-1, min(value, LONGEST_TTL_S))
 
     @field_validator("data_ttl", mode="before")
     @classmethod

@@ -116,6 +116,15 @@ def test_field_report_111_links_to_files_lead_to_the_port(environment: dict[str,
     assert f"{make_settings(**environment).base_url}" == address
 
 
+@pytest.mark.parametrize(
+    ("written", "ttl_s"), [("-60", -1), ("-1", -1), ("0", 0), ("60", 60), ("9999999999", 315_360_000), ("", None)]
+)
+def test_field_report_111_every_negative_time_on_the_blacklist_has_no_end(written: str, ttl_s: int | None) -> None:
+    settings = make_settings(WEBHOOK_ADD_TO_BLACKLIST_ON_OUTGOING_MESSAGE_WITH_TTL=written)
+
+    assert settings.webhook_add_to_blacklist_on_outgoing_message_with_ttl == ttl_s
+
+
 @pytest.mark.parametrize(("written", "kept_s"), [("-1", 315_360_000), (" -1", 315_360_000), ("94608000", 94_608_000)])
 def test_field_report_111_files_may_be_kept_for_years(written: str, kept_s: int) -> None:
     assert make_settings(DATA_TTL=written).data_ttl == kept_s
