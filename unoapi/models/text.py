@@ -32,6 +32,11 @@ def figures(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def plain_text(value: object) -> str:
+    """A text, or a number as one; empty for what is neither, which nobody should read as Python writes it."""
+    return str(value or "") if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+
+
 def credential(value: object) -> object:
     """A token as a header carries it: as its figures, and without the line end that was copied with it."""
     value = figures(value)

@@ -53,7 +53,7 @@ from unoapi.models.phones import (
     to_jid,
     user_of,
 )
-from unoapi.models.text import bold
+from unoapi.models.text import bold, plain_text
 from unoapi.providers.whatsmeow.vcards import write_card
 from unoapi.services.preparation import first_link
 
@@ -361,9 +361,9 @@ def _words(item: content.Content) -> str:
 def _media(kind: str, file: MediaObject) -> content.Media:
     link = (file.link or "").strip()
     media_id = "" if link else file.id
-    known = plain_mime_type(_said(file, "mime_type"))
+    known = plain_mime_type(plain_text(getattr(file, "mime_type", None)))
     # Meta gives a caption and a name to some types only; the Node version takes them with all.
-    filename = plain_name(_said(file, "filename"))
+    filename = plain_name(plain_text(getattr(file, "filename", None)))
     in_link = plain_name(path_of(link)) if kind == "document" else ""
     named = mime_type_of(link, kind=kind, filename=filename) if link else ""
     fields = {
@@ -372,7 +372,7 @@ def _media(kind: str, file: MediaObject) -> content.Media:
         "media": {"key": media_id, "state": "ready"} if media_id else None,
         "mime_type": named if known == UNKNOWN else known,
         "filename": filename or in_link,
-        "caption": _said(file, "caption"),
+        "caption": plain_text(getattr(file, "caption", None)),
         "voice": kind == "audio" and bool(getattr(file, "voice", None)),
     }
     measured = {name: value for name in MEASURED if (value := getattr(file, name, None))}
@@ -382,12 +382,6 @@ def _media(kind: str, file: MediaObject) -> content.Media:
         odd = {problem["loc"][0] for problem in error.errors(include_input=False)} - {"view_once"}
         media = content.Media.model_validate({**fields, **{name: measured[name] for name in measured.keys() - odd}})
     return media.model_copy(update={name: 0 for name in COUNTED if not 0 <= getattr(media, name) <= MAX_COUNT})
-
-
-def _said(file: MediaObject, name: str) -> str:
-    """A text of a file that its type has not at Meta; empty for what is none."""
-    value = getattr(file, name, None)
-    return str(value or "") if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | content.Text | content.Media:

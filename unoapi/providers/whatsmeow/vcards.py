@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.phones import digits_of, is_valid, read_address
-from unoapi.models.text import is_visible, mended
+from unoapi.models.text import is_visible, mended, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,7 +171,7 @@ def write_card(contact: dict[str, Any], *, own: str = "") -> tuple[str, str]:
 
 def _write(lines: list[str], name: str, entry: dict[str, Any], value: str, *, more: str = "") -> None:
     """Add an entry that has a value. Its type is a word, or else a label, as phones write those of one's own."""
-    kind = (_written(entry.get("type")).strip() or ("CELL" if name == "TEL" else "HOME"))[:64]
+    kind = (plain_text(entry.get("type")).strip() or ("CELL" if name == "TEL" else "HOME"))[:64]
     if not value:
         return
     if KNOWN_TYPE.fullmatch(kind):
@@ -333,17 +333,12 @@ def _objects(value: object, main: str) -> list[dict[str, Any]]:
     return [entry if isinstance(entry, dict) else {main: entry} for entry in listed if entry]
 
 
-def _written(value: object) -> str:
-    """A value as a text; empty for what is none, which nobody should read in a card."""
-    return str(value or "") if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-
-
 def _line(value: object) -> str:
     """A text on one line."""
-    return " ".join(_written(value).split())
+    return " ".join(plain_text(value).split())
 
 
 def _escaped(value: object) -> str:
     """Text in a card: nothing in a contact's name can start a line of its own."""
-    text = re.sub(r"([\\,;])", r"\\\1", _written(value))
+    text = re.sub(r"([\\,;])", r"\\\1", plain_text(value))
     return re.sub(r"[\r\n]+", r"\\n", text)
