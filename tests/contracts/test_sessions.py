@@ -757,10 +757,14 @@ def test_who_registers_a_number_next_finds_nothing_of_who_had_it(
     requests.add(PHONE, BinnedRequest(seq=1, webhook="bin", headers={}, body="{}"))
     campaigns.create(Campaign(id="UNO.CMD.0123456789ABCDEF", phone=PHONE, created_ms=1))
     eventually(lambda: list(log.latest(PHONE)))
+    kept = [f"unoapi-{what}:{PHONE}:own" for what in ("pause", "breaker", "failing", "last-error")]
+    for key in kept:
+        raw_redis.set(key, "1")
 
     sessions.remove(PHONE, remember_s=60)
 
     assert (list(log.latest(PHONE)), requests.read(PHONE), campaigns.all(PHONE)) == ([], [], [])
+    assert not raw_redis.exists(*kept)
     assert 0 < raw_redis.ttl(f"unoapi-began:{PHONE}") <= 30 * 86_400
 
 

@@ -146,7 +146,7 @@ class RedisActivity:
             commands += _increments(ALL, all_counts, MINUTE, now_s, MINUTES_TTL_S)
         for series, counted in _with_numbers(counts).items():
             commands += _increments(series, counted, HOUR, now_s, HOURS_TTL_S)
-        commands += [("SET", f"unoapi-last-error:{key}", text, "EX", 8 * DAY_S) for key, text in errors.items()]
+        commands += [("SET", last_error_key(key), text, "EX", 8 * DAY_S) for key, text in errors.items()]
         for start in range(0, len(commands), AT_ONCE):
             self._redis.post(*commands[start : start + AT_ONCE])
 
@@ -184,7 +184,7 @@ class RedisActivity:
         """Why an attempt at each of the endpoints failed last. Raises StoreUnavailable."""
         if not endpoints:
             return []
-        (texts,) = self._redis.call(("MGET", *(f"unoapi-last-error:{endpoint.key}" for endpoint in endpoints)))
+        (texts,) = self._redis.call(("MGET", *(last_error_key(endpoint.key) for endpoint in endpoints)))
         return [_unpacked(text) if text else None for text in texts]
 
 
@@ -206,6 +206,11 @@ def _increments(series: str, counted: list[int], kind: tuple[str, int], now_s: i
         if count:
             words += ["INCRBY", "u32", f"#{first + slot}", count]
     return [("BITFIELD", key, "OVERFLOW", "SAT", *words), ("EXPIRE", key, ttl_s)]
+
+
+def last_error_key(key: str) -> str:
+    """The key of an endpoint's last failed attempt, by the endpoint's own."""
+    return f"unoapi-last-error:{key}"
 
 
 def _key(series: str, name: str, day: int) -> str:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from unoapi.errors import RequestError, SessionUnknown, StoreUnavailable, describe
+from unoapi.models.endpoints import Endpoint
 from unoapi.models.jobs import now_ms
 from unoapi.models.options import Forward
 from unoapi.models.provenance import Environment, goes_nowhere
 from unoapi.models.session import NO_VALID_ADDRESS, WHERE_EVENTS_GO, Session, Webhook, with_own_ids
+from unoapi.stores.activity import last_error_key
 from unoapi.stores.campaigns import campaigns_key
 from unoapi.stores.config_changes import ConfigChanges
+from unoapi.stores.deliveries import endpoint_keys
 from unoapi.stores.message_log import log_key
 from unoapi.stores.redis import DELETE_IF_OWN
 from unoapi.stores.redis_marker import KEY, READ, RedisMarker, write_first
@@ -272,20 +275,29 @@ class RedisSessions:
     def remove(self, phone: str, *, remember_s: int) -> bool:
         """Remove a session on purpose. For `remember_s` seconds its waiting deliveries end with that reason.
 
-        Who registers the number next finds no messages and campaigns of before, and gets no event of before: it may be
-        somebody else.
+        Who registers the number next finds no messages and campaigns of before, no pause and no error of its webhooks,
+        and gets no event of before: it may be somebody else.
         """
+        endpoints = [Endpoint(phone, webhook_id) for webhook_id in self._webhook_ids(phone)]
         # In this order: a key that is gone while the phone is in the index is a loss.
         *_, removed, _ = self._redis.call(
             ("SREM", ALL, phone),
             ("SET", _removed_key(phone), "1", "EX", remember_s),
             ("SET", _began_key(phone), now_ms(), "EX", BEGAN_TTL_S),
             ("DEL", log_key(phone), campaigns_key(phone), bin_key(phone)),
+            *(("DEL", *endpoint_keys(endpoint), last_error_key(endpoint.key)) for endpoint in endpoints),
             ("DEL", _key(phone)),
             ("INCR", CHANGES),
         )
         self._remember(phone, None, time.monotonic())
         return bool(removed)
+
+    def _webhook_ids(self, phone: str) -> list[str]:
+        """Those of a stored session that can be read."""
+        with suppress(SessionUnknown):
+            session = self.find(phone)
+            return [webhook.id for webhook in session.webhooks] if session.stored else []
+        return []
 
     def _began_ms(self, phone: str) -> int:
         """When the number was removed last, in Unix milliseconds; 0: not lately. Raises StoreUnavailable."""
