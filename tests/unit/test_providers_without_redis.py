@@ -366,6 +366,9 @@ def template_with(*components: dict[str, Any], code: str = "pt_BR") -> dict[str,
             {"type": "cta_url", **WORDS, "action": {"parameters": LINK, "name": "cta_url"}}, *ODD_CARDS]}}),
         ("template", template_with({"type": "BODY", "parameters": [{"text": "a"}, {"type": "TEXT", "text": "b"}]}),
          template_with({"type": "body", "parameters": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})),
+        ("template", template_with({"type": "body", "parameters": [
+            {"type": "", "text": "a"}, {"type": None, "text": "b"}]}),
+         template_with({"type": "body", "parameters": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})),
         ("template", template_with({"type": "BUTTON", "sub_type": "QUICK_REPLY", "index": 0,
                                     "parameters": [{"payload": "P"}]}, code="pt-br"),
          template_with({"type": "button", "sub_type": "quick_reply", "index": 0,
@@ -382,8 +385,8 @@ def template_with(*components: dict[str, Any], code: str = "pt_BR") -> dict[str,
         ("location", {"latitude": 1, "longitude": 2, "name": "n", "url": "https://a.test"},
          {"latitude": 1, "longitude": 2, "name": "n"}),
     ],
-    ids=["buttons", "a link", "a place", "a form", "cards", "values", "a button", "a carousel", "no parts",
-         "a received file", "a card", "a received place"],
+    ids=["buttons", "a link", "a place", "a form", "cards", "values", "empty types", "a button", "a carousel",
+         "no parts", "a received file", "a card", "a received place"],
 )  # fmt: skip
 def test_what_can_only_be_one_thing_is_named_for_meta(kind: str, part: Any, sent: Any) -> None:
     meta = Meta()

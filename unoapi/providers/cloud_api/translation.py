@@ -173,7 +173,7 @@ def _typed(parameter: dict[str, Any]) -> dict[str, Any]:
     if parameter.get("type"):
         return _in_small_letters(parameter, "type")
     kinds = [kind for kind in VALUES if parameter.get(kind) not in BLANK]
-    return {"type": kinds[0], **parameter} if len(kinds) == 1 else parameter
+    return {**parameter, "type": kinds[0]} if len(kinds) == 1 else parameter
 
 
 def _in_small_letters(part: dict[str, Any], *names: str) -> dict[str, Any]:
