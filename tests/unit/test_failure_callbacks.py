@@ -26,7 +26,7 @@ from unoapi.errors import CallbackFailed, Postponed
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.events import error_object
 from unoapi.models.endpoints import EndpointChange
-from unoapi.models.jobs import Envelope, FanOut, Job, NotifyNumber, ReceiveEvent, ReportFailure, SendMessage
+from unoapi.models.jobs import Envelope, FanOut, Job, NotifyNumber, ReceiveEvent, ReportFailure, SendMessage, now_ms
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.services.bulkhead import Bulkhead
 from unoapi.services.failure_callbacks import (
@@ -39,6 +39,7 @@ from unoapi.services.failure_callbacks import (
 )
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+DAY_MS = 86_400_000
 HISTORY = History().with_attempt(Attempt(at=AT, status=503, error="HTTP 503", duration_ms=12, timings_ms={"tls": 3}))
 REPORT = ReportFailure(id="report-1", phone=PHONE, body='{"text":"x"}', notify_on_failure=False)
 
@@ -50,13 +51,14 @@ def given_up(
     callbacks: bool = True,
     notices: bool = True,
     history: History = HISTORY,
+    sessions: MemorySessions | None = None,
 ) -> list[Envelope]:
     return follow_up_jobs(
         job,
         reason=reason,
         error="HTTP 503",
         history=history,
-        sessions=MemorySessions(make_session(make_webhook(token=SECRET, secret=SECRET))),
+        sessions=sessions or MemorySessions(make_session(make_webhook(token=SECRET, secret=SECRET))),
         callbacks=callbacks,
         notices=notices,
     )
@@ -128,6 +130,14 @@ def test_without_an_address_for_callbacks_none_is_queued() -> None:
 
 def test_a_number_that_wants_no_notices_gets_none() -> None:
     envelopes = given_up(make_delivery(), notices=False)
+
+    assert [type(envelope.job) for envelope in envelopes] == [ReportFailure]
+
+
+@pytest.mark.parametrize("sessions", [MemorySessions(), MemorySessions(make_session(began_ms=now_ms() + DAY_MS))])
+def test_a_number_that_was_removed_is_sent_no_notice_nor_is_who_has_it_now(sessions: MemorySessions) -> None:
+    """It would wait for a phone that nobody connects, or tell of events of somebody else. The operator is told."""
+    envelopes = given_up(make_delivery(), reason="webhook_removed", sessions=sessions)
 
     assert [type(envelope.job) for envelope in envelopes] == [ReportFailure]
 

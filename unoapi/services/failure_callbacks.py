@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unoapi.errors import CallbackFailed, NumberRemoved
+from unoapi.errors import CallbackFailed, NumberRemoved, Postponed, StoreUnavailable
 from unoapi.models.cloud_api.events import read_document, serialise
 from unoapi.models.jobs import (
     ConvertAudio,
@@ -66,9 +66,18 @@ def follow_up_jobs(  # noqa: PLR0913 (collaborators and switches)
         else:
             report = _delivery_report(job, reason=reason, error=error, history=history)
         envelopes += map(Envelope, addressed(report, callbacks=callbacks, alerts=alerts))
-    if notices and isinstance(job, DeliverWebhook):
+    if notices and isinstance(job, DeliverWebhook) and not _is_number_removed(job, sessions):
         envelopes.append(Envelope(_notice(job, error=error, history=history)))
     return envelopes
+
+
+def _is_number_removed(job: DeliverWebhook, sessions: SessionStore) -> bool:
+    """Whether nobody has the number of a delivery any more, or somebody else: that is no matter of theirs."""
+    try:
+        session = sessions.find(job.phone)
+    except (Postponed, StoreUnavailable):
+        return False
+    return job.stored and (not session.stored or job.accepted_at_ms <= session.began_ms)
 
 
 def _delivery_report(job: DeliverWebhook | FanOut, *, reason: str, error: str, history: History) -> ReportFailure:
