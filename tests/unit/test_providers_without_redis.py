@@ -238,6 +238,9 @@ def test_a_message_goes_to_meta_without_what_a_client_with_fixed_fields_left_emp
 FLOW = {"type": "action", "action": {"flow_token": "t", "flow_action_data": {"id": 7, "name": 8}}}
 
 
+PRODUCT = {"product_retailer_id": 77}
+
+
 @pytest.mark.parametrize(
     ("message", "sent"),
     [
@@ -269,8 +272,17 @@ FLOW = {"type": "action", "action": {"flow_token": "t", "flow_action_data": {"id
             "name": "flow", "parameters": {"flow_action_payload": {"screen": "A", "data": {"id": 7}}}}}},
          {"type": "flow", "body": {"text": "b"}, "action": {
             "name": "flow", "parameters": {"flow_action_payload": {"screen": "A", "data": {"id": 7}}}}}),
+        ({"type": "interactive", "interactive": {"type": "flow", "body": {"text": "b"}, "action": {
+            "name": "flow", "parameters": {"flow_id": 1, "flow_message_version": 3, "flow_action_payload": PRODUCT}}}},
+         {"type": "flow", "body": {"text": "b"}, "action": {"name": "flow", "parameters": {
+             "flow_id": "1", "flow_message_version": "3", "flow_action_payload": PRODUCT}}}),
+        ({"type": "interactive", "interactive": {"type": "product_list", "header": {"type": "text", "text": "h"},
+          "body": {"text": "b"},
+          "action": {"catalog_id": 5, "sections": [{"title": "t", "product_items": [PRODUCT]}]}}},
+         {"type": "product_list", "header": {"type": "text", "text": "h"}, "body": {"text": "b"}, "action": {
+             "catalog_id": "5", "sections": [{"title": "t", "product_items": [{"product_retailer_id": "77"}]}]}}),
     ],
-    ids=["text", "no", "yes", "document", "location", "card", "list", "template", "form's own"],
+    ids=["text", "no", "yes", "document", "location", "card", "list", "template", "form's own", "form", "products"],
 )  # fmt: skip
 def test_a_number_in_the_place_of_a_text_goes_to_meta_as_its_figures_and_a_flag_as_one(
     message: dict[str, Any], sent: Any

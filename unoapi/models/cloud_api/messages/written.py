@@ -22,7 +22,14 @@ INNER = LISTS | {"action", "interactive", "org", "poll", "reply", "template"}
 """These, and those that are objects."""
 FOLDED = ("contacts", "interactive", "poll", "template")
 """The types that have lists and objects within."""
-TEXTS = frozenset(
+OF_SHOPS_AND_FORMS = frozenset(
+    {
+        "catalog_id", "flow_cta", "flow_id", "flow_message_version", "flow_token", "product_retailer_id",
+        "thumbnail_product_retailer_id",
+    }
+)  # fmt: skip
+"""What is a text in the actions of any kind."""
+TEXTS = OF_SHOPS_AND_FORMS | frozenset(
     {
         "address", "birthday", "body", "button", "caption", "city", "company", "country", "country_code", "coupon_code",
         "department", "description", "display_text", "email", "fallback_value", "filename", "first_name",
@@ -48,7 +55,7 @@ KINDS = frozenset(
     }
 )  # fmt: skip
 """The types whose parts are known: one of next year is passed on as it is."""
-THEIR_OWN = frozenset({"flow_action_data"})
+THEIR_OWN = frozenset({"flow_action_data", "flow_action_payload"})
 """What is a form's affair."""
 
 
@@ -113,27 +120,28 @@ def _read(written: Any, name: str) -> Any:
 
 
 def _meant(part: Any, kind: str) -> Any:
-    if kind == "interactive" and isinstance(part, dict) and part.get("type") not in MENUS:  # its words alone
-        return {name: _plain(held) if name in FRAME else held for name, held in part.items()}
+    if kind == "interactive" and isinstance(part, dict) and part.get("type") not in MENUS:
+        texts = {name: TEXTS if name in FRAME else OF_SHOPS_AND_FORMS for name in part}  # the rest is another's affair
+        return {name: _plain(held, texts=texts[name]) for name, held in part.items()}
     plain = _plain(part)
     if kind == "location" and isinstance(plain, dict):
         return {name: _degree(held, name) for name, held in plain.items()}
     return plain
 
 
-def _plain(part: Any, name: str = "") -> Any:
+def _plain(part: Any, name: str = "", *, texts: frozenset[str] = TEXTS) -> Any:
     """A part with its texts and flags as such, at every depth."""
     if isinstance(part, dict):
-        return {key: held if key in THEIR_OWN else _plain(held, key) for key, held in part.items()}
+        return {key: held if key in THEIR_OWN else _plain(held, key, texts=texts) for key, held in part.items()}
     if isinstance(part, list):
-        return [_plain(held, name) for held in part]
+        return [_plain(held, name, texts=texts) for held in part]
     if isinstance(part, bool):
         return part
     if name in FLAGS and isinstance(part, int | str):
         with suppress(ValidationError):
             return FLAG.validate_python(part)
         return part
-    return str(part) if name in TEXTS and isinstance(part, int | float) else part
+    return str(part) if name in texts and isinstance(part, int | float) else part
 
 
 def _degree(written: Any, name: str) -> Any:
