@@ -297,6 +297,21 @@ def test_a_header_or_button_whose_type_is_left_empty_is_words_and_a_reply(nothin
     assert (message.interactive.header.type, message.interactive.action.buttons[0].type) == ("text", "reply")
 
 
+def test_a_header_or_a_button_is_what_it_has_an_object_for() -> None:
+    menu = {
+        "type": "button",
+        "header": {"image": {"link": "https://h.test/a.jpg"}},
+        "action": {"buttons": [{"url": {"title": "See", "link": "https://h.test"}}]},
+    }
+
+    message = parse_message({"to": CONTACT, "type": "interactive", "interactive": menu})
+
+    assert isinstance(message, InteractiveMessage)
+    assert isinstance(message.interactive, Buttons)
+    assert message.interactive.header is not None
+    assert (message.interactive.header.type, message.interactive.action.buttons[0].type) == ("image", "url")
+
+
 def test_an_empty_text_beside_the_message_that_is_replied_to_takes_nothing_away() -> None:
     message = parse_message({"to": CONTACT, "text": {"body": "x"}, "context": {"message_id": "wamid.Q", "text": ""}})
 

@@ -363,6 +363,10 @@ def template_with(*components: dict[str, Any], code: str = "pt_BR") -> dict[str,
 @pytest.mark.parametrize(
     ("kind", "part", "sent"),
     [
+        ("interactive", {"type": "button", "header": {"type": "", "image": PICTURE}, **WORDS,
+                         "action": {"buttons": [{**REPLY, "type": "reply"}]}},
+         {"type": "button", "header": {"type": "image", "image": PICTURE}, **WORDS,
+          "action": {"buttons": [{**REPLY, "type": "reply"}]}}),
         ("interactive", {"type": "button", "header": {"text": "H"}, **WORDS, "action": {"buttons": [REPLY]}},
          {"type": "button", "header": {"text": "H", "type": "text"}, **WORDS,
           "action": {"buttons": [{**REPLY, "type": "reply"}]}}),
@@ -397,8 +401,8 @@ def template_with(*components: dict[str, Any], code: str = "pt_BR") -> dict[str,
         ("location", {"latitude": 1, "longitude": 2, "name": "n", "url": "https://a.test"},
          {"latitude": 1, "longitude": 2, "name": "n"}),
     ],
-    ids=["buttons", "a link", "a place", "a form", "cards", "values", "empty types", "a button", "a carousel",
-         "no parts", "a received file", "a card", "a received place"],
+    ids=["a header", "buttons", "a link", "a place", "a form", "cards", "values", "empty types", "a button",
+         "a carousel", "no parts", "a received file", "a card", "a received place"],
 )  # fmt: skip
 def test_what_can_only_be_one_thing_is_named_for_meta(kind: str, part: Any, sent: Any) -> None:
     meta = Meta()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unoapi.models.cloud_api.event_content import ECHOES, ITEMS
+from unoapi.models.cloud_api.messages.interactive import HEADERS, typed
 from unoapi.models.cloud_api.messages.written import MENUS
 from unoapi.models.identity import is_same_phone
 from unoapi.models.media import MEDIA_TYPES, plain_address
@@ -113,14 +114,11 @@ def _named_menu(menu: dict[str, Any]) -> dict[str, Any]:
     kind, action, header = str(menu.get("type")), menu.get("action"), menu.get("header")
     words = {name: _without(menu[name], "type") for name in ("body", "footer") if isinstance(menu.get(name), dict)}
     named = {**menu, **words}
-    if isinstance(header, dict) and header.get("text") and not header.get("type"):
-        named["header"] = {**header, "type": "text"}
+    if isinstance(header, dict) and any(map(header.get, HEADERS)):
+        named["header"] = typed(header, HEADERS)
     if not isinstance(action, dict):
         return named
-    action = _with_address(action)
-    if isinstance(cards := action.get("cards"), list):
-        action = {**action, "cards": [_addressed(card) for card in cards]}
-    named["action"] = action
+    named["action"] = action = _with_address(action)
     if kind in ACTIONS and not action.get("name"):
         named["action"] = {**action, "name": ACTIONS[kind]}
     buttons, cards = action.get("buttons"), action.get("cards")
@@ -134,11 +132,6 @@ def _named_menu(menu: dict[str, Any]) -> dict[str, Any]:
 def _named_button(button: Any) -> Any:
     is_reply = isinstance(button, dict) and button.get("reply") and not button.get("type")
     return {**button, "type": "reply"} if is_reply else button
-
-
-def _addressed(card: Any) -> Any:
-    action = card.get("action") if isinstance(card, dict) else None
-    return {**card, "action": _with_address(action)} if isinstance(action, dict) else card
 
 
 def _with_address(action: dict[str, Any]) -> dict[str, Any]:

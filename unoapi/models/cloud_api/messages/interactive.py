@@ -25,7 +25,7 @@ from unoapi.models.cloud_api.messages.sender import AtMost, AtMostItems, sender_
 from unoapi.models.cloud_api.messages.written import from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MAX_ROWS = 10
 MAX_ROWS_OF_PHONES, MAX_BUTTONS_OF_PHONES = 100, 20
@@ -42,9 +42,17 @@ PassedOn = Literal[
     "order_status",
 ]  # fmt: skip
 """Kinds whose `action` is the provider's affair."""
-HeaderType = Annotated[Literal["text", "image", "video", "document"], BeforeValidator(lambda value: value or "text")]
-ButtonType = Annotated[Literal["reply", "url", "call", "copy_code"], BeforeValidator(lambda value: value or "reply")]
+HEADERS = ("text", "image", "video", "document")
+BUTTONS = ("reply", "url", "call", "copy_code")
 INTERACTIVE_KINDS = ("button", "list", "cta_url", *get_args(PassedOn))
+
+
+def typed(part: Any, kinds: Sequence[str]) -> Any:
+    """A part that names its type: the only one of these that it has an object for, else the first."""
+    if not isinstance(part, dict) or part.get("type"):
+        return part
+    there = [kind for kind in kinds if part.get(kind)]
+    return {**part, "type": there[0] if len(there) == 1 else kinds[0]}
 
 
 class Footer(ClientPart):
@@ -56,11 +64,16 @@ class Footer(ClientPart):
 class Header(ClientPart):
     """The head: a line of text, or a file."""
 
-    type: HeaderType = "text"
+    type: Literal["text", "image", "video", "document"] = "text"
     text: Annotated[str, AtMost(60)] | None = None
     image: CaptionedMedia | None = None
     video: CaptionedMedia | None = None
     document: Document | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_its_type(cls, value: Any) -> Any:
+        return typed(value, HEADERS)
 
     @model_validator(mode="after")
     def _has_its_object(self) -> Self:
@@ -113,11 +126,16 @@ class CopyCodeButton(ClientPart):
 class Button(ClientPart):
     """One button: Meta's quick reply, or one of the Node version's."""
 
-    type: ButtonType = "reply"
+    type: Literal["reply", "url", "call", "copy_code"] = "reply"
     reply: Reply | None = None
     url: UrlButton | None = None
     call: CallButton | None = None
     copy_code: CopyCodeButton | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_its_type(cls, value: Any) -> Any:
+        return typed(value, BUTTONS)
 
     @model_validator(mode="after")
     def _has_its_object(self) -> Self:
