@@ -16,6 +16,7 @@ from unoapi.models.bulk import Campaign
 from unoapi.models.jobs import now_ms
 from unoapi.models.message_log import LoggedMessage
 from unoapi.models.request_bin import BinnedRequest
+from unoapi.models.session import computed_waba_id
 from unoapi.services.sessions import change, check_addresses
 from unoapi.stores.campaigns import RedisCampaigns
 from unoapi.stores.message_log import RedisMessageLog
@@ -676,6 +677,27 @@ def test_the_environments_account_at_meta_counts_as_a_whole(redis_client: RedisC
     account = session.webhook_forward
     assert (account.token.get_secret_value(), account.phone_number_id, account.timeout_ms) == (SECRET, "1", 5)
     assert session.environments_account
+
+
+@pytest.mark.parametrize(
+    ("config", "ids"),
+    [
+        ({"provider": "forwarder"}, ("1", "2", "2")),
+        ({"connectionType": "forward"}, ("1", "2", "2")),
+        ({"provider": "whatsmeow"}, (PHONE, computed_waba_id(PHONE), PHONE)),
+        ({"provider": "sandbox", "webhookForward": {}}, (PHONE, computed_waba_id(PHONE), PHONE)),
+        ({"provider": "sandbox", "webhookForward": {"phoneNumberId": "7"}}, ("7", computed_waba_id(PHONE, "7"), PHONE)),
+    ],
+)
+def test_no_phone_has_the_ids_of_the_environments_number_at_meta(
+    redis_client: RedisClient, config: dict[str, Any], ids: tuple[str, str, str]
+) -> None:
+    sessions = RedisSessions(redis_client, environment_config(None, {**META, "businessAccountId": "2"}))
+    sessions.save(PHONE, config)
+
+    session = sessions.find(PHONE)
+
+    assert (session.phone_number_id, session.waba_id, session.entry_id) == ids
 
 
 def test_the_operator_says_which_phones_use_the_environments_account(redis_client: RedisClient) -> None:

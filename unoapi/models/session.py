@@ -176,22 +176,27 @@ class Session(ConnectorOptions):
         return value
 
     @property
+    def _named_account(self) -> Forward:
+        """The account whose ids it has: those of the environment's are one number's, which is at Meta."""
+        is_anothers = self.environments_account and self.provider != "forwarder"
+        return Forward() if is_anothers else self.webhook_forward
+
+    @property
     def phone_number_id(self) -> str:
         """The id that clients know the number by: the one at Meta, else the phone."""
-        return self.webhook_forward.phone_number_id or self.phone
+        return self._named_account.phone_number_id or self.phone
 
     @property
     def waba_id(self) -> str:
         """The WhatsApp business account: the one at Meta, else one computed as the Node version's fork does."""
-        return self.webhook_forward.business_account_id or computed_waba_id(
-            self.phone, self.webhook_forward.phone_number_id
-        )
+        account = self._named_account
+        return account.business_account_id or computed_waba_id(self.phone, account.phone_number_id)
 
     @property
     def entry_id(self) -> str:
         """The id of an event's entry: the account at Meta; without one the phone as ever, or `waba_id`."""
         account = self.waba_id if self.account_in_events else self.phone
-        return self.webhook_forward.business_account_id or account
+        return self._named_account.business_account_id or account
 
     @property
     def has_short_token(self) -> bool:
