@@ -147,7 +147,7 @@ def test_what_a_kind_that_is_sent_in_words_lacks_is_named(tmp_path: Path, menu: 
     with pytest.raises(MessageRejected) as refused:
         Pocket(tmp_path).send(type="interactive", interactive=menu)
 
-    assert (refused.value.code, missing in refused.value.details) == (131008, True)
+    assert (refused.value.code, missing in refused.value.details) == (131051, True)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     Keys = Callable[[str], MessageKey | None]
     Mode = Literal["text", "classic", "native"]
 
-UNSUPPORTED, INVALID, MISSING = 131051, 131009, 131008
+UNSUPPORTED, INVALID = 131051, 131009
 NEEDED = {
     "location_request_message": "body", "flow": "action.parameters.flow_cta", "carousel": "action.cards",
     "cta_call": "action.parameters with display_text and phone_number",
@@ -427,7 +427,8 @@ def _interactive(message: Interactive) -> content.ListMenu | content.Buttons | c
         ):
             buttons = [content.Button(type="call", title=label, value=number)]
         case _ if message.type in NEEDED:
-            _refuse(MISSING, "Required parameter is missing", f"interactive.{NEEDED[message.type]}: is missing.")
+            needed = f"interactive.{NEEDED[message.type]}: is missing"
+            _refuse_kind(f"{needed}; without it this connection cannot send messages of type {message.type}.")
         case _:
             details = f"This connection cannot send interactive messages of type {message.type}."
             _refuse_kind(details)
