@@ -14,6 +14,7 @@ from unoapi.errors import StoreUnavailable
 from unoapi.models.claims import Claim, Predecessor, Turn
 from unoapi.models.receipts import Receipt, StatusUpdate
 from unoapi.stores.send_claims import RedisSendClaims
+from unoapi.stores.statuses import RedisStatuses
 
 if TYPE_CHECKING:
     import redis
@@ -178,6 +179,17 @@ def test_a_replay_of_what_may_have_left_needs_force(sends: MemorySends | RedisSe
     assert sends.claim(JOB).busy_ms
     assert sends.reopen(JOB, force=True)
     assert sends.claim(JOB).free
+
+
+@pytest.mark.parametrize(("told", "follows"), [("failed", True), ("delivered", False)])
+def test_that_a_message_failed_is_withdrawn_by_its_replay(redis_client: RedisClient, told: str, follows: bool) -> None:
+    """Its client read `failed` for ever of a message that the contact had, until that was told as delivered."""
+    sends, statuses = RedisSendClaims(redis_client, ttl_s=60), RedisStatuses(redis_client, ttl_s=60)
+    statuses.admit(JOB.phone, JOB.message_id, status=told, event_id="e-1")
+
+    assert sends.reopen(JOB, force=False)
+
+    assert statuses.admit(JOB.phone, JOB.message_id, status="sent", event_id="e-2") == follows
 
 
 def test_a_replay_of_what_nobody_began_is_free(sends: MemorySends | RedisSendClaims) -> None:

@@ -201,7 +201,11 @@ def _dead(steps: Sequence[TraceEntry]) -> TraceEntry | None:
 
 def _sent_state(steps: Sequence[TraceEntry]) -> tuple[State, str]:
     reported = {step.kind for step in steps if step.step in TRACKED}
-    failed = [step for step in steps if step.step == "failed" or (step.step in TRACKED and step.kind == "failed")]
+    # What failed before a replay of the send counts no more.
+    last = max((at for at, step in enumerate(steps) if step.step == "replayed" and not step.webhook), default=0)
+    failed = [
+        step for step in steps[last:] if step.step == "failed" or (step.step in TRACKED and step.kind == "failed")
+    ]
     word = next((word for word in WORDS if word in reported), "")
     if failed and word not in ("read", "played", "delivered"):
         return "failed", next((step.detail for step in failed if step.detail), "")
@@ -209,7 +213,7 @@ def _sent_state(steps: Sequence[TraceEntry]) -> tuple[State, str]:
         return "read" if word == "played" else word, ""  # type: ignore[return-value]
     if any(step.step == "sent" or (step.step == "received" and step.kind == "message") for step in steps):
         return "sent", ""  # the second: the number wrote it on another device
-    waiting = [step for step in steps if step.step in ("attempt", "postponed", "suspected")]
+    waiting = [step for step in steps[last:] if step.step in ("attempt", "postponed", "suspected")]
     return ("waiting", waiting[-1].detail) if waiting else ("accepted", "")
 
 

@@ -11,6 +11,7 @@ from unoapi.models.claims import Claim
 from unoapi.models.jobs import now_ms
 from unoapi.models.receipts import Receipt
 from unoapi.stores.send_order import BEFORE, line_key, predecessor, turn_arguments
+from unoapi.stores.statuses import withdraw_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,10 +95,12 @@ class RedisSendClaims:
         """Whether a person may have the job run again. Raises StoreUnavailable.
 
         A receipt stays: then only the statuses are published again. A claim without one may mean that the message left;
-        it is given back with `force` alone, but for one that the job holds.
+        it is given back with `force` alone, but for one that the job holds. That it failed counts no more.
         """
         names = (_named(name) for name in held)
         (may_run,) = self._redis.call(("EVAL", REOPEN, 1, _send_key(job), int(force), *names))
+        if may_run:
+            self._redis.call(withdraw_failure(job.phone, job.message_id))
         return bool(may_run)
 
 

@@ -51,6 +51,18 @@ return 1
 """
 
 
+WITHDRAW = """
+local last = redis.call('GET', KEYS[1])
+if last and string.sub(last, 1, 2) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+"""
+
+
+def withdraw_failure(phone: str, message_id: str) -> Command:
+    """The command that forgets that a message failed, if that is what was told last: it is sent again."""
+    return ("EVAL", WITHDRAW, 1, _key(phone, message_id), RANKS["failed"])
+
+
 class RedisStatuses:
     """The highest status of each message. With Redis away every status passes."""
 
@@ -77,11 +89,15 @@ class RedisStatuses:
         rank = RANKS.get(status)
         if rank is None or not message_id:
             return None
-        key, event = f"unoapi-told:{phone}:{message_id}", (_digits(event_id), event_id[:EARLIER_CHARS])
+        key, event = _key(phone, message_id), (_digits(event_id), event_id[:EARLIER_CHARS])
         if not member:
             return ("EVAL", ADMIT, 1, key, rank, *event, self._ttl_s)
         whose = (_digits(member), MAX_MEMBERS)
         return ("EVAL", ADMIT_MEMBER, 1, f"{key}:members", rank, *event, self._ttl_s, *whose)
+
+
+def _key(phone: str, message_id: str) -> str:
+    return f"unoapi-told:{phone}:{message_id}"
 
 
 def _digits(event_id: str) -> str:
