@@ -14,6 +14,7 @@ from tests.support.fakes import PHONE, MemoryConnections, MemorySessions
 from unoapi.models.connector.events import SessionState
 from unoapi.models.jobs import FanOut, SendMessage, now_ms
 from unoapi.models.trace import TraceEntry
+from unoapi.services.message_parsing import message_of
 from unoapi.web import health
 
 if TYPE_CHECKING:
@@ -327,6 +328,19 @@ def test_a_simulated_contact_may_have_a_username(api: MemoryApi) -> None:
     assert isinstance(job, FanOut)
     (contact,) = json.loads(job.body)["entry"][0]["changes"][0]["value"]["contacts"]
     assert contact["profile"] == {"name": "Ana", "username": "ana.x"}
+
+
+@pytest.mark.parametrize(("number", "figures"), [(150.0, "150"), (-0.0, "0"), (1.5, "1.5"), (1e300, "1e+300")])
+def test_a_whole_number_has_no_point_as_in_javascript(api: MemoryApi, number: float, figures: str) -> None:
+    """Tables make points of them, and contacts would read these; an id of a menu came back with one."""
+    answer = api.post(f"/v15.0/{PHONE}/messages", {"to": OTHER, "text": {"body": number}, "more": [number]})
+
+    assert answer.status_code == 200, answer.text
+    (job,) = api.queues.jobs("unoapi.incoming")
+    assert isinstance(job, SendMessage)
+    message: Any = message_of(job)
+    assert message.text.body == figures
+    assert f"{json.loads(job.body)['more'][0]}" == figures
 
 
 @pytest.mark.parametrize("kind", [None, ""])

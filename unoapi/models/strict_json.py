@@ -12,6 +12,8 @@ from unoapi.models.text import mended
 
 NO_NUMBER = "NaN and Infinity are no numbers in JSON; a text stands in double quotes"
 TOO_LARGE = "a number is too large"
+MAX_WHOLE = 2**53 - 1
+"""Above it a number with a point may be another one."""
 MAX_DEPTH = 100
 """Far deeper than any real message; Python's own limit depends on who asks."""
 
@@ -60,10 +62,11 @@ def _no_constant(name: str) -> None:  # noqa: ARG001 (the decoder's)
 
 
 def _finite(written: str) -> float:
+    """A number with a point. A whole one has none, as in JavaScript: where a text is meant, 150.0 is `150`."""
     number = float(written)
     if not math.isfinite(number):
         raise ValueError(TOO_LARGE)
-    return number
+    return int(number) if number.is_integer() and abs(number) <= MAX_WHOLE else number
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
