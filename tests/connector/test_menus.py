@@ -203,6 +203,23 @@ def test_a_tap_is_told_as_the_menus_reply_with_its_title(tmp_path: Path, tap: di
     assert message["context"]["id"] == "wamid.MENU"
 
 
+@pytest.mark.parametrize(
+    ("tap", "told"),
+    [
+        ({"kind": "list_reply", "id": "b"}, {"id": "b", "title": "b", "description": ""}),
+        ({"kind": "button_reply", "id": "", "title": "Sim"}, {"id": "Sim", "title": "Sim"}),
+        ({"kind": "template_button", "text": "Sim"}, {"payload": "Sim", "text": "Sim"}),
+        ({"kind": "template_button", "payload": "b"}, {"payload": "b", "text": "b"}),
+    ],
+)
+def test_a_tap_on_a_menu_of_another_program_has_words_and_an_id(
+    tmp_path: Path, tap: dict[str, Any], told: dict[str, Any]
+) -> None:
+    message = Pocket(tmp_path).receives(tap)
+
+    assert told in (message.get("button"), message.get("interactive", {}).get(tap["kind"]))
+
+
 TEMPLATE = [
     {"name": "menu", "language": "pt_BR", "status": "APPROVED", "category": "UTILITY", "components": [
         {"type": "BODY", "text": "Oi"},

@@ -100,11 +100,12 @@ def _interactive(kind: str, reply: dict[str, Any]) -> dict[str, Any]:
 
 
 def _list_reply(item: content.ListReply, _: str) -> dict[str, Any]:
-    return _interactive("list_reply", {"id": item.id, "title": item.title, "description": item.description})
+    reply = {"id": item.id or item.title, "title": item.title or item.id, "description": item.description}
+    return _interactive("list_reply", reply)
 
 
 def _button_reply(item: content.ButtonReply, _: str) -> dict[str, Any]:
-    return _interactive("button_reply", {"id": item.id, "title": item.title})
+    return _interactive("button_reply", {"id": item.id or item.title, "title": item.title or item.id})
 
 
 def _flow_reply(item: content.FlowReply, _: str) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def _flow_reply(item: content.FlowReply, _: str) -> dict[str, Any]:
 
 
 def _template_button(item: content.TemplateButton, _: str) -> dict[str, Any]:
-    return {"type": "button", "button": {"payload": item.payload, "text": item.text}}
+    return {"type": "button", "button": {"payload": item.payload or item.text, "text": item.text or item.payload}}
 
 
 def _poll(item: content.Poll, _: str) -> dict[str, Any]:
