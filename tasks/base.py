@@ -152,7 +152,7 @@ class UnoTask(Task[Any, Any]):
         looks = not isinstance(error, Postponed) and decision.delay_ms >= 2 * self.early_look_ms
         look_ms = self.early_look_ms if looks else 0
         again = Envelope(job, decision.delay_ms, decision.retries, history, holding=holding, look_ms=look_ms)
-        self.publish_patiently([again, *self._attempt_reports(job, error, history, decision.delay_ms)])
+        self.publish_patiently([again, *self.attempt_reports(job, error, history, decision.delay_ms)])
         self._report_retry(job, error, history, decision.delay_ms)
         raise Retry(exc=_public(error), when=decision.delay_ms / 1000)  # type: ignore[arg-type]
 
@@ -286,7 +286,7 @@ class UnoTask(Task[Any, Any]):
 
     # --- what is recorded ---
 
-    def _attempt_reports(self, job: Job, error: BaseException, history: History, delay_ms: int) -> list[Envelope]:
+    def attempt_reports(self, job: Job, error: BaseException, history: History, delay_ms: int) -> list[Envelope]:
         """The callback about this attempt, if the operator wants one for each."""
         settings = self.uno.settings
         wanted = settings.unoapi_report_attempts and settings.status_failed_webhook_url is not None

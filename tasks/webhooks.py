@@ -120,6 +120,7 @@ def release(self: UnoTask, job: ReleaseEndpoint) -> None:
         next_looks=uno.next_looks,
         receiver=partial(_receiver, uno),
         is_removed=partial(webhooks.is_removed, sessions=uno.sessions),
+        reports=self.attempt_reports,
         attempt=partial(_attempt_released, uno),
         stopping=lambda: worker_state.should_stop is not None,
     )

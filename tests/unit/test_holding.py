@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import threading
 import time
@@ -29,6 +30,7 @@ from unoapi.models.endpoints import DeliveryState, Endpoint, Holding
 from unoapi.models.jobs import Envelope, HeldDelivery, ReleaseEndpoint, now_ms
 from unoapi.services import holding
 from unoapi.services.bulkhead import Bulkhead
+from unoapi.services.failure_callbacks import attempt_report
 from unoapi.services.holding import Announcements, ReleaseContext, Releases, look, looks, looks_again, wait
 from unoapi.services.next_looks import NextLooks
 from unoapi.services.retries import RetrySchedule
@@ -94,6 +96,7 @@ class Desk:
             attempt=self.attempt or self._attempt,
             receiver=self.receiver,
             is_removed=lambda job: job.webhook_id in self.removed,
+            reports=lambda job, _, history, delay_ms: [Envelope(attempt_report(job, history, delay_ms=delay_ms))],
             stopping=lambda: self.stopping,
         )
 
@@ -719,6 +722,8 @@ def test_a_failure_uses_an_attempt_of_that_delivery_and_the_others_go_on() -> No
     assert desk.left() == []
     [retried] = desk.publisher.jobs("unoapi.delayed", "unoapi.delayed.1")  # the jitter may be none
     assert retried.id == "d-1"
+    [report] = desk.publisher.jobs("unoapi.webhook.status.failed")
+    assert json.loads(report.body)["error"] == "HTTP 500"
 
 
 def test_the_last_attempt_is_left_to_the_deliverys_own_task() -> None:

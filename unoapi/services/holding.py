@@ -186,7 +186,7 @@ class ReleaseContext:
 
     `attempt` makes one attempt, or takes the answer of the one that was made, and records what became of it.
     `receiver` is who is behind an endpoint, as far as that is known. `is_removed`: whether the webhook of a delivery is
-    certainly there no more.
+    certainly there no more. `reports` are the callbacks about an attempt that failed and is followed by another.
     """
 
     queues: HoldingQueues
@@ -201,6 +201,7 @@ class ReleaseContext:
     attempt: Callable[[DeliverWebhook, History, EarlierAnswer | None], None]
     receiver: Callable[[Endpoint], Origin | None]
     is_removed: Callable[[DeliverWebhook], bool]
+    reports: Callable[[DeliverWebhook, DeliveryFailed, History, int], list[Envelope]]
     stopping: Callable[[], bool]
 
 
@@ -470,8 +471,9 @@ def _retry(held: HeldDelivery, error: DeliveryFailed, context: ReleaseContext) -
     decision = decide(error, history, retries=held.retries, schedule=context.schedule, draw=draw)
     if isinstance(decision, GiveUp):
         return Outcome.OTHER
+    again = Envelope(held.job, decision.delay_ms, decision.retries, history)
     try:
-        context.publisher.publish([Envelope(held.job, decision.delay_ms, decision.retries, history)])
+        context.publisher.publish([again, *context.reports(held.job, error, history, decision.delay_ms)])
     except BrokerUnavailable:
         return Outcome.LATER
     log.warning("will_retry", webhook_id=held.job.webhook_id, error=describe(error), after_ms=decision.delay_ms)
