@@ -383,6 +383,18 @@ def test_odd_items_do_not_grow_with_what_stands_beside_them() -> None:
     assert sum(len(json.dumps(part.document)) for part in odd) < len(json.dumps(document))
 
 
+@pytest.mark.parametrize(("field", "name"), [("calls", "calls"), ("group_lifecycle_update", "groups")])
+def test_an_endless_id_of_an_item_does_not_lose_the_callback(field: str, name: str) -> None:
+    value = {name: [{"id": "x" * 600, "event": "connect"}]}
+    document = {"entry": [{"id": "2001", "changes": [{"field": field, "value": value}]}]}
+    (change,), _ = read_callback(document, mended=True)
+
+    (job,) = callbacks.jobs_of(change, phone=PHONE, trusted=True, sessions=MemorySessions(SESSION), ids=MemoryIds())
+
+    assert "x" * 600 in cast("FanOut", job).body
+    assert cast("FanOut", job).message_id == "x" * 512
+
+
 def test_a_thousand_items_in_one_list_are_bound_too() -> None:
     value = {"messages": [{"id": "wamid.A"}] * 600 + [{"id": 5}], "statuses": [{"id": "1"}] * 600}
 

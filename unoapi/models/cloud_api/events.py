@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BESIDE_ITEMS = frozenset({"messaging_product", "metadata", "contacts"})
 TEXTS = ADDRESS_FIELDS | RECIPIENT_FIELDS | {"timestamp"}
 MOST_BYTES = 4 * 1024 * 1024
+MAX_ID_CHARS = 512
+"""What is longer than any id of WhatsApp's is cut where it only names the event: the event has it whole."""
 CODE = re.compile(r"13[0-9]{4}", re.ASCII)
 """Meta's codes for what became of messages."""
 OF_NO_MESSAGE = ("payment", "call")
@@ -290,7 +292,7 @@ def _event(phone: str, value: dict[str, Any], *, field: str, entry_id: str = "",
     metadata = value.get("metadata") or {}
     return Event(
         event_id=computed_id("event", phone, message_id, kind, digest),
-        message_id=message_id,
+        message_id=message_id[:MAX_ID_CHARS],
         kind=kind,
         phone=phone,
         value=value,
