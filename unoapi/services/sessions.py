@@ -204,6 +204,11 @@ def read_otherwise(phone: str, wanted: dict[str, Any]) -> list[str]:
         timeout_ms = given.get("timeoutMs") if known is WEBHOOK_NAMES else None
         if isinstance(timeout_ms, int) and timeout_ms > MAX_TIMEOUT_MS:
             sentences.append(f"{place}timeoutMs: more than {MAX_TIMEOUT_MS} counts as {MAX_TIMEOUT_MS}")
+        url = given.get("url") if known is WEBHOOK_NAMES and not given.get(ADDRESS) else None
+        if isinstance(url, str) and ("?" in url or "#" in url):
+            sentences.append(
+                f"{place}url: /{phone} is appended to all of it, its query too; urlAbsolute is used as it is"
+            )
     return sentences
 
 
