@@ -87,10 +87,10 @@ class DeliveryTask(UnoTask):
 def deliver(self: UnoTask, job: DeliverWebhook) -> None:
     """Make one attempt to deliver. In an ordered conversation, make those that wait for it, too."""
     uno = self.uno
-    if not job.contact:
-        _attempt(uno, job, self.history, answer=self.request.get("answer"))
-        return
     refused = was_refused(self.request.headers, uno.topology)
+    if not job.contact:
+        _attempt(uno, job, self.history, answer=self.request.get("answer"), refused=refused)
+        return
     ordering.ensure_turn(job, uno.ordering)
     done, is_over = False, True
     try:

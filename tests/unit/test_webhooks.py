@@ -31,7 +31,7 @@ from unoapi.models.activity import error_of
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.cloud_api.event_content import Traits
 from unoapi.models.cloud_api.events import Event, contact, message_event
-from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Holding
+from unoapi.models.endpoints import DeliveryState, Endpoint, EndpointChange, Holding, Permit
 from unoapi.models.first_look import FirstLook
 from unoapi.models.jobs import DeliverWebhook, now_ms
 from unoapi.models.session import computed_waba_id
@@ -367,6 +367,22 @@ class WaitingDeliveries(MemoryDeliveries):
     def state(self, delivery_id: str, endpoint: Endpoint) -> DeliveryState:
         known = super().state(delivery_id, endpoint)
         return replace(known, holding=Holding("0123456789ab", ready=True, waiting=True))
+
+
+@pytest.mark.parametrize("waited", [{"releasing": True}, {"refused": True}, {}])
+def test_what_comes_out_of_the_holding_queue_has_the_pace_of_its_release(waited: dict[str, Any]) -> None:
+    """What was left to its own task beyond the pace after an outage was released again first, with another request."""
+    asked = []
+
+    class Breakers(MemoryBreakers):
+        def permit(self, delivery_id: str, endpoint: Endpoint, **known: object) -> Permit:
+            asked.append(known["releasing"])
+            return super().permit(delivery_id, endpoint)
+
+    context = replace(made_context(Answer(status=200), breakers=Breakers()), **waited)
+
+    assert deliver(make_delivery(), history=History(), context=context)
+    assert asked == [bool(waited)]
 
 
 @pytest.mark.parametrize("waited", [{"releasing": True}, {"refused": True}, {}])

@@ -338,7 +338,7 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
             deadline_ms=webhook.deadline_ms,
             accepted_at_ms=job.accepted_at_ms,
             may_probe=context.releasing or (context.bulkhead.may_probe and state.holding is None),
-            releasing=context.releasing,
+            releasing=context.releasing or context.refused,
         )
         if permit.wait_ms:
             message = "the endpoint is down, or has just come back"
