@@ -106,6 +106,14 @@ def test_a_letter_that_was_cut_in_half_spoils_no_other(tmp_path: Path, bom: byte
     assert [row[1] for row in rows[1:]] == [name.decode(errors="replace") for name in names]
 
 
+@pytest.mark.parametrize("other", ["Ana", "José", "😀"])
+def test_what_another_program_could_not_read_spoils_no_other(tmp_path: Path, other: str) -> None:
+    """It wrote the sign for that, which is as good as any other in UTF-8."""
+    rows = table(tmp_path, f"A;B\n1;Concei\ufffd\ufffdo\n2;{other}\n")
+
+    assert [row[1] for row in rows[1:]] == ["Concei\ufffd\ufffdo", other]
+
+
 @pytest.mark.parametrize("words", ["“VOCÊ”", "VOCÊ”, João"])
 def test_signs_that_look_like_one_letter_of_utf_8_are_none(tmp_path: Path, words: str) -> None:
     assert table(tmp_path, f"A;B\n1;{words}\n", charset="cp1252")[1] == ("1", words)

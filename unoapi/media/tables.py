@@ -51,6 +51,8 @@ NAMED_SEPARATOR = re.compile(r"\"?sep=([;,|\t])\"?[;,\t]*\r?\n", re.IGNORECASE)
 MAX_RECORD_LINES = 50
 """Lines of one row whose quotes hold line breaks; a quote that is open for longer was never meant as one."""
 SAMPLE_BYTES = 65_536
+BROKEN = "\ufffd"
+"""What stands for a letter that cannot be read. A program that could not read one may have written it, in UTF-8."""
 SEPARATORS = ";,\t|"
 CHARSETS = ("cp1252", "iso8859_15", "cp850", "mac_roman")
 """What Brazilian programs write beside UTF-8; of two that read as well the first one counts."""
@@ -145,10 +147,11 @@ def _is_small_among_capitals(text: str, position: int) -> bool:
 def _is_utf8(path: Path) -> bool:
     """Whether it is UTF-8, but for some letters that a program has cut in half: all others are not wrong for these."""
     others = broken = 0
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
         while text := file.read(SAMPLE_BYTES):
-            others += len(text) - len(text.encode("ascii", "ignore"))
-            broken += text.count("\ufffd")
+            shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            others += len(shown) - len(shown.encode("ascii", "ignore"))
+            broken += shown.count(BROKEN) - text.count(BROKEN)
     return not broken or others - broken > broken
 
 

@@ -24,8 +24,11 @@ METAS_ID = re.compile(r"[0-9]{10,20}", re.ASCII)
 FORMER_ID = r"[0-9A-Za-z][0-9A-Za-z_]*[.-][0-9A-Za-z._-]*|[0-9A-Z]{16,64}"
 """Of a file of the Node version: the id of its message, its own (`UNO.…`) or WhatsApp's. No other path looks so."""
 FILE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,199}", re.ASCII)
-OWN_KEY = re.compile(r"[0-9]{5,20}/(?:profile-pictures/)?[^/]{1,255}|notes/[0-9]{8,40}\.json", re.ASCII)
-"""What the files of this program and of the Node version are called in their store, and their notes."""
+OWN_KEY = re.compile(r"(?!20[0-9]{6}/)[0-9]{8,20}/(?:profile-pictures/)?[^/]{1,255}|notes/[0-9]{8,40}\.json", re.ASCII)
+"""What the files of this program and of the Node version are called in their store, and their notes.
+
+A folder is a phone, and no day as in `20261128/backup.sql`.
+"""
 MEGABYTE = 1_048_576
 LIMITS = {"image": 5 * MEGABYTE, "audio": 16 * MEGABYTE, "video": 16 * MEGABYTE}
 """Largest files in bytes, by the first half of the media type; from Meta's reference."""
