@@ -232,6 +232,9 @@ WRONG: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int]] = {
     "no values": (TWO, [{"type": "body", "parameters": []}], 132000),
     "null values": (TWO, [{"type": "body", "parameters": None}], 132000),
     "four values for two": (TWO, [text("body", "a", "b", "c", "d")], 132000),
+    "no value for the words above cards": (
+        template(body("{{1}}"), {"type": "CAROUSEL", "cards": [{"components": CARD}]}), [], 132000,
+    ),
     "values for fixed words": (template(body("x")), [text("body", "a")], 132000),
     "a value for a header that is not there": (template(body("x")), [text("header", "a")], 132000),
     "a header's value forgotten": (

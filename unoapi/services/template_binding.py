@@ -168,13 +168,10 @@ class _Values:
 def _message(parts: _Parts, values: _Values) -> Stored:
     above = _above(parts, values)
     header = "" if above else _fill(parts.text("HEADER"), _words("header", values), "header")
+    lines = [above if isinstance(above, str) else "", _offer(parts, values)]
+    lines.append(_fill(parts.text("BODY"), _words("body", values), "body"))
     cards = _carousel(parts, values)
-    body = _joined(
-        above if isinstance(above, str) else "",
-        _offer(parts, values),
-        _fill(parts.text("BODY"), _words("body", values), "body"),
-        *("\n".join(filter(None, _card_lines(card, index))) for index, card in enumerate(cards)),
-    )
+    body = _joined(*lines, *("\n".join(filter(None, _card_lines(card, index))) for index, card in enumerate(cards)))
     footer = _fill(parts.text("FOOTER"), _words("footer", values), "footer")
     text = _joined(header, body, footer)
     if len(text) > MAX_TEXT_CHARS:
