@@ -62,20 +62,26 @@ BETWEEN_NODES = re.compile(r",\s{0,8}(?=amqps?://)")
 """How other programs separate the nodes of a cluster."""
 REDIS_OPTIONS = frozenset({"db", "username", "password", "protocol", "client_name"})
 REDIS_TLS_OPTIONS = frozenset(
-    {"ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"}
-)
+    {
+        "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile", "ssl_password",
+        "ssl_check_hostname", "ssl_ciphers", "ssl_min_version",
+    }
+)  # fmt: skip
+REDIS_NUMBERS = ("db", "protocol", "ssl_min_version")
 FOREIGN_REDIS_OPTIONS = frozenset(
     {
         "family", "tls", "keepalive", "keyprefix", "prefix", "connecttimeout", "commandtimeout", "timeout", "nodelay",
         "maxretriesperrequest", "enablereadycheck", "enableofflinequeue", "lazyconnect", "connectionname", "persistent",
         "pinginterval", "read_timeout", "write_timeout", "socket_timeout", "socket_connect_timeout", "max_connections",
-        "socket_keepalive", "retry_on_timeout", "health_check_interval", "decode_responses", "encoding",
+        "socket_keepalive", "socket_read_size", "retry_on_timeout", "retry_on_error", "health_check_interval",
+        "decode_responses", "encoding", "encoding_errors", "legacy_responses", "lib_name", "lib_version",
     }
 )  # fmt: skip
 """What other libraries read behind the `?` of Redis's address; the Node version's reads nothing there."""
 CERTIFICATES = frozenset({"none", "optional", "required"})
 SENTINEL_SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
 SENTINEL_PORT, REDIS_PORT = 26379, 6379
+PORT, LARGEST_PORT = re.compile(r"[0-9]{1,5}", re.ASCII), 65_535
 SENTINEL_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
 SENTINEL_FORM = "redis+sentinel://[user:password@]host[:26379],host[:26379]/name of the primary[/database]"
 DSN = re.compile(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^\s/?#@]+(/[^\s?#]*)?/[0-9]+$")
@@ -193,7 +199,7 @@ class Settings(BaseSettings):
         description="Public address of this API, with which links to files begin. Without it `localhost` and `PORT`.",
     )
 
-    port: int = Field(9876, ge=1, le=65535, description="Port of the HTTP API.")
+    port: int = Field(9876, ge=1, le=LARGEST_PORT, description="Port of the HTTP API.")
     unoapi_host: str = Field(
         "", description="Address on which the API listens. Empty: all addresses with a token, else loopback only."
     )
@@ -630,7 +636,7 @@ class Settings(BaseSettings):
     def _at_its_port(cls, value: Any) -> Any:
         """Without an address of its own the API is where it listens, as the Node version has it."""
         port = str(value.get("port") or "").strip() if isinstance(value, dict) else ""
-        if not (port.isascii() and port.isdigit()) or value.get("base_url"):
+        if not (PORT.fullmatch(port) and int(port) <= LARGEST_PORT) or value.get("base_url"):
             return value
         return {**value, "base_url": f"http://localhost:{port}"}
 
@@ -696,13 +702,13 @@ class Settings(BaseSettings):
         known = {*REDIS_OPTIONS, *REDIS_TLS_OPTIONS, *FOREIGN_REDIS_OPTIONS}
         if odd := sorted({name for name, _ in given if name.lower() not in known}):
             raise ValueError(f"has options behind the ? that do nothing here: {', '.join(odd)[:100]}")
-        kept = {name.lower(): option for name, option in given if name.lower() in {*REDIS_OPTIONS, *tls}}
+        kept = {name.lower(): option for name, option in given if option and name.lower() in {*REDIS_OPTIONS, *tls}}
         if "ssl_cert_reqs" in kept:  # as Celery writes it: CERT_NONE
             kept["ssl_cert_reqs"] = kept["ssl_cert_reqs"].lower().removeprefix("cert_")
             if kept["ssl_cert_reqs"] not in CERTIFICATES:
                 raise ValueError(f"has an ssl_cert_reqs that is none of {', '.join(sorted(CERTIFICATES))}")
-        if not all(kept.get(name, "0").isdecimal() for name in ("db", "protocol")):
-            raise ValueError("has a db or a protocol that is no number")
+        if wrong := [name for name in REDIS_NUMBERS if not kept.get(name, "0").isdecimal()]:
+            raise ValueError(f"has a {wrong[0]} that is no number")
         return SecretStr(f"{head}?{urlencode(kept)}" if kept else head)
 
     @field_validator("unoapi_allowed_hosts")

@@ -116,6 +116,14 @@ def test_field_report_111_links_to_files_lead_to_the_port(environment: dict[str,
     assert f"{make_settings(**environment).base_url}" == address
 
 
+@pytest.mark.parametrize("port", ["70000", "9" * 5000, "x"])
+def test_a_port_that_is_none_is_named_and_not_an_address_that_nobody_wrote(port: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        make_settings(PORT=port)
+
+    assert [error["loc"] for error in refusal.value.errors()] == [("port",)]
+
+
 @pytest.mark.parametrize(
     ("written", "ttl_s"), [("-60", -1), ("-1", -1), ("0", 0), ("60", 60), ("9999999999", 315_360_000), ("", None)]
 )
@@ -167,6 +175,9 @@ def test_field_report_111_options_of_the_former_library_in_an_address_are_left_o
         ("redis://h:6379?ssl_cert_reqs=CERT_NONE&db=2", "redis://h:6379?db=2"),
         ("rediss://h:6379?ssl_cert_reqs=CERT_NONE&tls=true", "rediss://h:6379?ssl_cert_reqs=none"),
         ("rediss://h:6379?ssl_ca_certs=%2Fetc%2Fca.pem", "rediss://h:6379?ssl_ca_certs=%2Fetc%2Fca.pem"),
+        ("rediss://h/0?ssl_keyfile=k&ssl_password=p", "rediss://h/0?ssl_keyfile=k&ssl_password=p"),
+        ("rediss://h/0?ssl_min_version=771&ssl_ciphers=A", "rediss://h/0?ssl_min_version=771&ssl_ciphers=A"),
+        ("rediss://h/0?db=&ssl_cert_reqs=&retry_on_error=x&lib_name=y", "rediss://h/0"),
         ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
         ("redis+sentinel://h/main?sentinel_password=x", "redis+sentinel://h/main?sentinel_password=x"),
     ],
@@ -178,7 +189,9 @@ def test_field_report_111_options_of_other_libraries_in_rediss_address_are_left_
     connect(read, timeout_s=1)
 
 
-@pytest.mark.parametrize("query", ["nonsense=1", "db=first", "ssl_cert_reqs=perhaps", "protocol=x"])
+@pytest.mark.parametrize(
+    "query", ["nonsense=1", "db=first", "ssl_cert_reqs=perhaps", "protocol=x", "ssl_min_version=TLS"]
+)
 def test_field_report_111_an_option_of_rediss_address_that_is_wrong_is_named_and_no_crash(query: str) -> None:
     with pytest.raises(ValidationError, match=query.partition("=")[0]) as refusal:
         make_settings(REDIS_URL=f"rediss://u:secret@h/1?{query}")
