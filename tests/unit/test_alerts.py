@@ -29,7 +29,15 @@ from unoapi.cli.main import cli
 from unoapi.models.alerts import MAX_ALERT_CHARS, Alert, AlertGroup
 from unoapi.models.attempts import Answer, Attempt, History
 from unoapi.models.endpoints import EndpointChange
-from unoapi.models.jobs import CollectAlert, Job, PostAlert, ReportFailure, SendDigest
+from unoapi.models.jobs import (
+    CollectAlert,
+    HeldDelivery,
+    Job,
+    PostAlert,
+    ReleaseEndpoint,
+    ReportFailure,
+    SendDigest,
+)
 from unoapi.services.alerts import collected, written
 from unoapi.services.failure_callbacks import addressed, endpoint_report, follow_up_jobs, status_reports
 from unoapi.stores.alerts import GATHER_MS
@@ -343,6 +351,19 @@ def test_each_failed_attempt_is_reported_behind_a_switch(switch: str, types: lis
         assert report["text"].startswith(f"Session {PHONE}, webhook default: attempt 1 failed (HTTP 500), again in 1")
         assert [attempt["status"] for attempt in report["attempts"]] == [500]
         assert SECRET not in json.dumps(report)
+
+
+def test_an_attempt_out_of_an_endpoints_queue_is_reported_too() -> None:
+    delivery, token = make_delivery(), "0123456789ab"
+    settings, failing = {**CALLBACKS, "UNOAPI_REPORT_ATTEMPTS": "true"}, WebhookRecorder(Answer(status=500))
+    uno = make_uno(make_session(make_webhook()), webhook_client=failing, settings=settings)
+    uno.holding_queues.make(delivery.endpoint, token)
+    uno.holding_queues.put(HeldDelivery(delivery, 0, History()), token)  # type: ignore[attr-defined]
+
+    run(uno, ReleaseEndpoint(id="r", phone=PHONE, webhook_id=delivery.webhook_id, token=token, made=True))
+
+    [report] = [json.loads(job.body) for job in jobs(uno, ReportFailure)]
+    assert (report["type"], report["error"]) == ("webhook.attempt", "HTTP 500")
 
 
 def test_a_wait_that_is_no_attempt_is_not_reported() -> None:
