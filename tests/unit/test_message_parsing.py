@@ -26,6 +26,7 @@ from unoapi.models.cloud_api.events import serialise
 from unoapi.models.cloud_api.messages import Command, OutboundMessage, Sender, TemplateMessage
 from unoapi.models.cloud_api.messages.interactive import Buttons, InteractiveMessage
 from unoapi.models.jobs import RunCommand, SendMessage
+from unoapi.models.phones import without_ninth_digit
 from unoapi.models.strict_json import is_too_deep
 from unoapi.providers.cloud_api.translation import with_their_ids
 from unoapi.providers.whatsmeow.commands import commands_for
@@ -353,7 +354,7 @@ def test_graph_s_own_spelling_of_the_product_is_taken() -> None:
     assert wire["messaging_product"] == "whatsapp"
 
 
-@pytest.mark.parametrize("to", [f"{CONTACT}@s.whatsapp.net", f"+{CONTACT}", CONTACT])
+@pytest.mark.parametrize("to", [f"{CONTACT}@s.whatsapp.net", f"+{CONTACT}", CONTACT, without_ninth_digit(CONTACT)])
 def test_what_names_a_person_is_no_group_at_the_door_nor_where_the_job_is_done(to: str) -> None:
     accepted = parse_message({"to": to, "recipient_type": "group", "text": {"body": "x"}})
 

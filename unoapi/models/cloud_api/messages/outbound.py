@@ -12,7 +12,16 @@ from pydantic_core import PydanticCustomError
 from unoapi.models.cloud_api.as_sent import AsSent, ClientPart, Product
 from unoapi.models.cloud_api.messages.sender import sender_of
 from unoapi.models.identity import is_user_id
-from unoapi.models.phones import CHAT_ID, GROUP, GROUP_OF_Z_API, LID, META_GROUP, is_valid, read_address
+from unoapi.models.phones import (
+    CHAT_ID,
+    GROUP,
+    GROUP_OF_Z_API,
+    LID,
+    META_GROUP,
+    is_valid,
+    read_address,
+    with_ninth_digit,
+)
 from unoapi.models.text import figures
 
 USER_ID = r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$"
@@ -95,7 +104,8 @@ class OutboundMessage(AsSent):
         sender = sender_of(info)
         if info.data.get("recipient_type") == "group":
             value = value.strip()
-            if CHAT_ID.fullmatch(value) and not is_valid(value):  # a phone is somebody's, and no group's
+            is_phone = is_valid(with_ninth_digit(value))  # which is somebody's, and no group's
+            if CHAT_ID.fullmatch(value) and not is_phone:
                 return f"{value}@{GROUP}"
             if GROUP_OF_Z_API.fullmatch(value):
                 return read_address(value)
