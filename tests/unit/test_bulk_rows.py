@@ -261,6 +261,23 @@ def test_no_number_is_made_of_what_lacks_a_part_of_one(written: str, why: str, c
         number_of(written, country, own="5511999990000")
 
 
+@pytest.mark.parametrize(
+    ("written", "country", "own", "number"),
+    [
+        ("14155552671", "", "525512345678", "14155552671"),
+        ("15512345678", "", "5215512345678", "15512345678"),
+        ("15512345678", "52", "525512345678", "5215512345678"),
+        ("5512345678", "", "525512345678", "525512345678"),
+        ("5215512345678", "", "525512345678", "5215512345678"),
+        ("5215512345678", "52", "5511999990000", "5215512345678"),
+        ("5215512345678", "", "5511999990000", "5215512345678"),
+    ],
+)
+def test_a_number_of_north_america_is_no_mobile_of_mexico(written: str, country: str, own: str, number: str) -> None:
+    """With the digit that WhatsApp writes before these, some of its numbers would be: another person's."""
+    assert number_of(written, country, own=own) == number
+
+
 # --- the Node version's cases ---
 
 

@@ -15,7 +15,14 @@ from unoapi.errors import RequestError, TableUnreadable
 from unoapi.models.bulk import BadRow, GoodRow
 from unoapi.models.cloud_api.events import serialise
 from unoapi.models.contacts import contact_keys
-from unoapi.models.phones import FROM_A_SPREADSHEET, country_code_of, is_possible, is_valid, read_address
+from unoapi.models.phones import (
+    FROM_A_SPREADSHEET,
+    MEXICAN_OF_WHATSAPP,
+    country_code_of,
+    is_possible,
+    is_valid,
+    read_address,
+)
 from unoapi.models.tables import MAX_COLUMNS, Row, column_name
 from unoapi.models.text import is_text
 from unoapi.services.message_parsing import parse_message, refusal_of
@@ -150,9 +157,11 @@ def number_of(written: str, country: str = "", *, own: str) -> str:
     known = ""
     begins = next((place for place, char in enumerate(text) if char.isdigit()), 0)
     if not text.startswith(("+", "00")) and not LETTER_IN_NUMBER.search(text, begins):
-        is_whole = digits.startswith(code or country_code_of(own)) and is_possible(digits)
+        is_whole = digits.startswith(code or country_code_of(own)) and (is_possible(digits) or is_valid(digits))
         known = digits if is_whole else ""  # the library takes its time
-        if not is_whole and (code not in ("", country_code_of(own)) or is_valid(national)):
+        # A number of North America is no mobile of Mexico, unless the row says so.
+        has_plan = is_valid(national) and (code or not MEXICAN_OF_WHATSAPP.match(national))
+        if not is_whole and (code not in ("", country_code_of(own)) or has_plan):
             text = f"+{national}"
     try:
         address = read_address(text, own=own)
