@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from tests.support.fakes import CONTACT, PHONE
 from unoapi.errors import MessageRejected, RequestError
-from unoapi.models.cloud_api.messages import ImageMessage, InteractiveMessage, Template, TextMessage
+from unoapi.models.cloud_api.messages import ImageMessage, InteractiveMessage, Template, TemplateMessage, TextMessage
 from unoapi.models.cloud_api.messages.interactive import Buttons
 from unoapi.services.message_parsing import parse_message
 from unoapi.services.template_binding import bind
-from unoapi.services.templates import delete, find, rendered, save, shown
+from unoapi.services.templates import bind_named, delete, find, rendered, save, shown
 
 HELLO = {"id": 1, "name": "hello", "components": [{"type": "BODY", "text": "{{hello}}"}]}
 FULL = {
@@ -397,6 +397,16 @@ def test_a_language_in_another_spelling_is_the_same_one() -> None:
     everything, _ = save(PHONE, [{"name": "a", "language": "pt-BR"}], {"name": "a", "language": "pt_BR"})
 
     assert everything == [{"name": "a", "language": "pt_BR"}]
+
+
+@pytest.mark.parametrize("asked", [("promo ", "pt_BR "), ("promo", "pt_BR")])
+def test_a_template_of_the_node_version_is_found_with_the_spaces_that_it_kept(asked: tuple[str, str]) -> None:
+    name, language = asked
+    stored = {"name": "promo ", "language": "pt_BR ", "components": [{"type": "BODY", "text": "x"}]}
+    message = parse_message({"to": CONTACT, "type": "template", "template": {"name": name, "language": language}})
+    assert isinstance(message, TemplateMessage)
+
+    assert bind_named([stored], message.template)["text"] == {"body": "x"}
 
 
 def test_a_part_that_is_there_twice_is_refused() -> None:

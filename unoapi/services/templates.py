@@ -181,9 +181,10 @@ def delete(phone: str, stored: Sequence[Stored], id_or_name: str, *, ids: Collec
 def find(templates: Sequence[Stored], name: str, language: str = "") -> Stored:
     """The template with this name, in this language if one is named. Raises RequestError 132001.
 
-    A template that says no language of its own, as those of the Node version, is taken for every language.
+    A template that says no language of its own, as those of the Node version, is taken for every language. Nor did that
+    version take spaces from their names.
     """
-    named = [template for template in templates if template.get("name") == name]
+    named = [template for template in templates if str(template.get("name") or "").strip() == name.strip()]
     if not named:
         details = f"There is no template {name[:100]!r}: save it first, or list message_templates."
         raise RequestError("Template name does not exist in the translation", code=132001, status=404, details=details)
@@ -208,7 +209,7 @@ def _is_default(template: Stored) -> bool:
 
 def plain_language(language: str) -> str:
     """A language in one of the spellings that it may have: `pt-BR` is `pt_BR`."""
-    return language.replace("-", "_").lower()
+    return language.strip().replace("-", "_").lower()
 
 
 def bind_named(everything: Sequence[Stored], request: Template) -> Stored:
