@@ -18,12 +18,13 @@ from unoapi.connector.engines.simulated import lid_of
 from unoapi.connector.engines.simulated_groups import PRIVATE
 from unoapi.connector.engines.whatsmeow_errors import classify_question_error
 from unoapi.connector.schemas import schemas
-from unoapi.errors import EngineUnavailable, QuestionRefused
+from unoapi.errors import EngineUnavailable, NobodyAnswers, QuestionRefused
 from unoapi.models.cloud_api.event_catalogue import catalogue, name_of
 from unoapi.models.cloud_api.event_content import EventContent
 from unoapi.models.connector.events import GroupChange
 from unoapi.models.connector.rpc import RPC_METHODS
 from unoapi.providers.whatsmeow.group_events import group_events
+from unoapi.services import groups
 from unoapi.services.filters import refusal
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ def test_a_group_is_made_listed_and_shown_with_its_members(api: MemoryApi, phone
     assert described["group_description"] == {"text": "Of today", "update_successful": True}
 
 
-@pytest.mark.parametrize("method", ["change", "invite_link"])
+@pytest.mark.parametrize(("method", "described"), [("change", ""), ("invite_link", "Of today")])
 def test_a_group_that_is_there_is_told_though_its_description_or_link_fails(
-    api: MemoryApi, phone: Pocket, monkeypatch: pytest.MonkeyPatch, method: str
+    api: MemoryApi, phone: Pocket, monkeypatch: pytest.MonkeyPatch, method: str, described: str
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise QuestionRefused("WhatsApp answers that this was asked too often: wait some minutes", code=130429)
@@ -98,9 +99,29 @@ def test_a_group_that_is_there_is_told_though_its_description_or_link_fails(
     made = api.post(GROUPS, {"subject": "Orders", "description": "Of today", "participants": [ANA]})
 
     (listed,) = api.get(GROUPS).json()["groups"]
-    assert (made.status_code, made.json()["id"], made.json()["description"]) == (200, listed["id"], "")
+    assert (made.status_code, made.json()["id"], made.json()["description"]) == (200, listed["id"], described)
     (warning,) = made.json()["warnings"]
+    assert warning.startswith("invite_link: " if described else "description: ")
     assert "too often" in warning
+
+
+@pytest.mark.parametrize(
+    ("last", "missing"), [("group.invite", ["invite_link", "description"]), ("group.change", ["description"])]
+)
+def test_a_phone_that_goes_away_when_its_new_group_is_there_is_asked_no_more(last: str, missing: list[str]) -> None:
+    """Each question waits for a while: a client that has gone by then would make a second group."""
+    asked = list[str]()
+
+    def ask(method: str, _: dict[str, Any]) -> dict[str, Any]:
+        asked.append(method)
+        if method == last:
+            raise NobodyAnswers("nobody answers")
+        return {"jid": GROUP, "subject": "Orders", "link": "https://chat.whatsapp.com/A"}
+
+    made = groups.create(ask, subject="Orders", members=[], description="Of today")
+
+    assert asked[-1] == last
+    assert [warning.partition(":")[0] for warning in made["warnings"]] == missing
 
 
 @pytest.mark.parametrize("body", [{}, {"participants": []}])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from unoapi.errors import NobodyAnswers, QuestionRefused
+from unoapi.errors import NobodyAnswers, QuestionRefused, UnoError
 from unoapi.models.connector.groups import Group, Groups, Invite, JoinRequests, Member, Members
 from unoapi.models.phones import to_jid, with_ninth_digit
 
@@ -33,20 +33,31 @@ def find(ask: Ask, jid: str) -> Group:
 def create(ask: Ask, *, subject: str, members: Sequence[str], description: str) -> dict[str, Any]:
     """A new group, with the link to join it; whoever could not be added is invited by hand.
 
-    Once it is there it is told, though its description or its link fails: who asked again would make a second one.
+    Once it is there that is answered, though its link or its description fails, with `warnings`: who asked again would
+    make a second one.
     """
     group = _read(Group, ask("group.create", {"subject": subject, "members": [to_jid(member) for member in members]}))
     people = [{**person(member), "status": "failed" if member.error else "added"} for member in group.members]
-    told = {"id": group.jid, "subject": group.subject, "description": "", "invite_link": "", "participants": people}
-    try:
-        told["invite_link"] = invite_link(ask, group.jid, reset=False)
-        if description:
-            ask("group.change", {"group": group.jid, "description": description})
-            told["description"] = description
-    except (QuestionRefused, NobodyAnswers) as error:
-        missing = "description" if told["invite_link"] else "invite_link"
-        told["warnings"] = [f"{missing}: the group is made, but this is not: {error}"]
-    return told
+    answer = {"id": group.jid, "subject": group.subject, "description": "", "invite_link": "", "participants": people}
+    steps: dict[str, Callable[[], str]] = {"invite_link": lambda: invite_link(ask, group.jid, reset=False)}
+    if description:
+        steps["description"] = lambda: _described(ask, group.jid, description)
+    failures: dict[str, UnoError] = {}
+    for name, step in steps.items():
+        try:
+            answer[name] = step()
+        except QuestionRefused as error:
+            failures[name] = error
+        except NobodyAnswers as error:  # the next question would wait as long, and the client for both
+            failures = {missing: error for missing in steps if not answer[missing]} | failures
+            break
+    warnings = [f"{name}: the group is made, but this is not: {error}" for name, error in failures.items()]
+    return {**answer, "warnings": warnings} if warnings else answer
+
+
+def _described(ask: Ask, jid: str, description: str) -> str:
+    ask("group.change", {"group": jid, "description": description})
+    return description
 
 
 def change(ask: Ask, jid: str, wanted: dict[str, Any]) -> dict[str, Any]:
