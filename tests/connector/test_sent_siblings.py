@@ -421,6 +421,14 @@ def test_a_menu_is_lines_where_phones_show_no_buttons(tmp_path: Path, to: str, m
         {"type": "contacts", "contacts": [{"name": {"formatted_name": "Ana"}}]},
         {"type": "location", "location": {"latitude": 1, "longitude": 2}},
         {"type": "poll", "poll": {"name": "Q", "options": ["A", "B"]}},
+        {
+            "type": "interactive",
+            "interactive": {
+                "type": "button",
+                "header": {"type": "document", "document": {"link": "https://h.test/a.pdf"}},
+                "action": {"buttons": [{"type": "reply", "reply": {"id": "a", "title": "A"}}]},
+            },
+        },
     ],
     ids=lambda message: str(message["type"]),
 )

@@ -119,7 +119,8 @@ def commands_for(  # noqa: PLR0913 (what a message depends on)
         _refuse_value(details)
     try:
         body = _content(message, to=to, keys=keys, own=session.phone)
-        if to == STATUS_POSTS and body.kind in NEVER_POSTED:
+        shown = body.header_media if isinstance(body, content.Buttons) else None
+        if to == STATUS_POSTS and (shown or body).kind in NEVER_POSTED:
             _refuse_kind("A status post is a text, a picture, a film or a sound: phones show nothing else there.")
         named = _mentions(message, body, own=session.phone)
         body, everybody = _without_mention(body, message, to=to)
