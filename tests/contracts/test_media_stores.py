@@ -285,6 +285,26 @@ def test_metadata_are_found_with_and_without_the_phone(
         index.find(media.id, phone="5511000000000")
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_file_that_was_deleted_meanwhile_is_not_written_again(
+    redis_client: RedisClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_read: bool
+) -> None:
+    """Another process may delete it while what nobody waits for is still on its way to Redis."""
+    index, media, late = RedisMediaIndex(redis_client, FolderMediaStore(tmp_path), ttl_s=100), make_media(), list[Any]()
+    with monkeypatch.context() as patched:
+        patched.setattr(redis_client, "post", lambda *commands: late.extend(commands))
+        index.write(media)
+        if is_read:
+            redis_client.call(("FLUSHALL",))
+            index.find(media.id)
+    index.remove(media)
+
+    redis_client.call(("PING",), *late)
+
+    with pytest.raises(MediaMissing):
+        index.find(media.id)
+
+
 def test_the_files_that_a_number_made_count_until_they_are_gone(
     redis_client: RedisClient, raw_redis: redis.Redis, tmp_path: Path
 ) -> None:

@@ -338,9 +338,9 @@ def test_a_field_of_a_message_that_nearly_is_one_is_named_beside_the_id(api: Api
         ("05511999990000", {}, "is no number in international form"),
         (PHONE, {"webhooks": [{**HOOK, "timeoutMs": 90_000}]}, "timeoutMs: more than 60000 counts as 60000"),
         (
-            PHONE,
+            "5511777770002",
             {"webhooks": [{"id": "old", "url": "https://crm.example/hook?token=1"}]},
-            f"webhooks[old].url: /{PHONE} is appended to all of it, its query too; urlAbsolute is used as it is",
+            "webhooks[old].url: /5511777770002 is appended to all of it, its query too; urlAbsolute is used as it is",
         ),
         ("5511777770000", {"provider": "forwarder"}, "needs webhookForward"),
         ("5511777770001", {"authToken": ""}, "the operator's alone opens it"),

@@ -685,7 +685,7 @@ def test_what_waits_for_a_receiver_that_has_its_share_leaves_when_it_is_slow(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others come behind it: until then it may have a place any moment."""
-    monkeypatch.setattr("unoapi.services.bulkhead.SLOW_S", 0.3)
+    monkeypatch.setattr("unoapi.services.bulkhead.SLOW_S", 1.0)
     monkeypatch.setattr("unoapi.services.bulkhead.SEEN_S", 0.0)
     monkeypatch.setattr("tasks.first_attempts.TURN_S", 60.0)
     bench.uno.bulkhead.share_out(4)

@@ -15,7 +15,7 @@ from unoapi.models.media import MediaFile, former_keys, from_node_version
 
 if TYPE_CHECKING:
     from unoapi.ports import MediaStore
-    from unoapi.stores.redis import RedisClient
+    from unoapi.stores.redis import Command, RedisClient
 
 MAX_METADATA_BYTES = 64 * 1024
 DAY_S = 86_400
@@ -36,7 +36,8 @@ class RedisMediaIndex:
         """Save the metadata of a file. Raises StoreUnavailable of the bucket, OSError of the disk."""
         text = media.model_dump_json()
         self._files.save(_metadata_key(media.id), [text.encode()], mime_type=METADATA_TYPE, limit=MAX_METADATA_BYTES)
-        self._redis.post(*self._commands(media, text), *self._counting(media, media.counted_bytes))
+        self._put(*self._commands(media, text))
+        self._redis.post(*self._counting(media, media.counted_bytes))
 
     def find(self, media_id: str, *, phone: str | None = None) -> MediaFile:
         """The metadata of a file. Raises MediaMissing."""
@@ -52,8 +53,15 @@ class RedisMediaIndex:
         media = MediaFile.model_validate_json(b"".join(self._files.read(_metadata_key(media_id))))
         if phone is not None and media.phone != phone:
             raise MediaMissing(media_id)
-        self._redis.post(*self._commands(media, media.model_dump_json()))
+        self._put(*self._commands(media, media.model_dump_json()))
         return media
+
+    def _put(self, *commands: Command) -> None:
+        """Write before anybody hears of the file: after a deletion, in any process, it would be there again."""
+        try:
+            self._redis.call(*commands)
+        except StoreUnavailable:
+            self._redis.post(*commands)
 
     def claim_sweep(self) -> bool:
         """Whether the caller may remove old files now: one process an hour. Raises StoreUnavailable."""
@@ -87,7 +95,7 @@ class RedisMediaIndex:
         """The day of the oldest files that are there: all others have expired."""
         return (int(time.time()) - self._ttl_s) // DAY_S
 
-    def _counting(self, media: MediaFile, count: int) -> tuple[tuple[Any, ...], ...]:
+    def _counting(self, media: MediaFile, count: int) -> tuple[Command, ...]:
         """Add to the day of a file, or subtract from it."""
         if not count or media.counted_on < self._oldest_day():
             return ()
@@ -122,7 +130,7 @@ class RedisMediaIndex:
                     return key
         return media.key
 
-    def _commands(self, media: MediaFile, text: str) -> tuple[tuple[Any, ...], ...]:
+    def _commands(self, media: MediaFile, text: str) -> tuple[Command, ...]:
         return (
             ("SET", _key(media.phone, media.id), text, "EX", self._ttl_s),
             ("SET", _owner_key(media.id), media.phone, "EX", self._ttl_s),
