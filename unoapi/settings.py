@@ -670,11 +670,10 @@ class Settings(BaseSettings):
         plain = []
         for address in value.get_secret_value().split(";"):
             head, _, query = address.partition("?")
-            options = {name for name, _ in parse_qsl(query, keep_blank_values=True)} - NODE_OPTIONS
-            if odd := options - BROKER_OPTIONS.keys():
+            given = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in NODE_OPTIONS]
+            if odd := {name for name, _ in given} - BROKER_OPTIONS.keys():
                 names = ", ".join(sorted(odd))[:100]
                 raise ValueError(f"has options behind the ? that do nothing here: {names}")
-            given = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] in BROKER_OPTIONS]
             if wrong := sorted(name for name, option in given if option.lower() not in BROKER_OPTIONS[name]):
                 raise ValueError(f"has options behind the ? that are not valid: {', '.join(wrong)}")
             kept = urlencode(given)

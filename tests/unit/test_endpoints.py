@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fakes import PHONE, MemoryDeliveries, WebhookRecorder, make_delivery, make_webhook
-from unoapi.models.attempts import NO_TLS, NOT_HTTP, NOWHERE, PAGE, Answer, Attempt
+from unoapi.models.attempts import LEADS_NOWHERE, NO_TLS, NOT_HTTP, PAGE, Answer, Attempt
 from unoapi.models.endpoints import Endpoint, Receiver, receiver_of
 from unoapi.models.jobs import NotifyNumber
 from unoapi.services.answers import delivery_error
@@ -78,9 +78,9 @@ def test_field_report_86_a_redirect_is_the_reason_and_says_where_to() -> None:
 def test_field_report_86_a_redirect_without_an_address_is_still_the_reason() -> None:
     error = delivery_error(Answer(302))
 
-    assert f"{error}" == f"HTTP 302, {NOWHERE}"
+    assert f"{error}" == f"HTTP 302, {LEADS_NOWHERE}"
     assert error.attempt is not None
-    assert error.attempt.error == NOWHERE
+    assert error.attempt.error == LEADS_NOWHERE
 
 
 @pytest.mark.parametrize(

@@ -125,8 +125,7 @@ def held_delivery(body: Any, headers: dict[str, Any] | None, *, tag: int) -> Hel
 def came_ms(headers: dict[str, Any] | None) -> int | None:
     """When a message came to the queue from which it was taken, in Unix milliseconds; none when that is not known."""
     given = headers or {}
-    deaths = given.get("x-death")
-    expired = deaths[0].get("time") if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else None
+    expired = _last_death(given).get("time")
     if isinstance(expired, datetime):
         return int(expired.replace(tzinfo=UTC).timestamp() * 1000)
     published = given.get(PUBLISHED_HEADER)
@@ -144,9 +143,13 @@ def waited_in(headers: dict[str, Any] | None, topology: Topology) -> tuple[str, 
 
 def was_refused(headers: dict[str, Any] | None, topology: Topology) -> bool:
     """Whether a delivery comes out of its endpoint's holding queue, whose release left it to its own task."""
-    deaths = (headers or {}).get("x-death")
-    last = deaths[0] if isinstance(deaths, list) and deaths else None
-    return isinstance(last, dict) and str(last.get("queue")).startswith(topology.holding_queues)
+    return str(_last_death(headers or {}).get("queue")).startswith(topology.holding_queues)
+
+
+def _last_death(headers: dict[str, Any]) -> dict[str, Any]:
+    """What RabbitMQ wrote when it last took the message from a queue to another one; empty when it never did."""
+    deaths = headers.get("x-death")
+    return deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
 
 
 def history_of(headers: dict[str, Any] | None) -> History:

@@ -17,7 +17,7 @@ NO_TLS = "TLS handshake failed: the port does not speak TLS"
 SILENT = "did not answer within"
 """Reasons of `Answer.error` that a diagnosis knows again."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-NOWHERE = "a redirect, which is not followed: it names no address that can be shown"
+LEADS_NOWHERE = "a redirect, which is not followed: it names no address that can be shown"
 PAGES = (b"<!doctype html", b"<html")
 PAGE = "a web page came back: perhaps a login, or a proxy, and not the receiver"
 
@@ -134,7 +134,7 @@ class Answer:
     @property
     def redirected(self) -> str:
         """What a redirect means; empty for any other answer."""
-        return redirected_to(self.redirect) or (NOWHERE if self.status in REDIRECTS else "")
+        return redirected_to(self.redirect) or (LEADS_NOWHERE if self.status in REDIRECTS else "")
 
     def as_attempt(self) -> Attempt:
         """The attempt in a job's history, dated now."""

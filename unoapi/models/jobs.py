@@ -382,6 +382,10 @@ class DeliverWebhook(Job):
         """Where it goes."""
         return Endpoint(self.phone, self.webhook_id)
 
+    def is_of_before(self, began_ms: int) -> bool:
+        """Whether its number was removed since it was accepted, and may be somebody else's: see `Session.began_ms`."""
+        return self.stored and self.accepted_at_ms <= began_ms
+
     @property
     def summary(self) -> str:
         """What dashboards and logs may show: ids only."""

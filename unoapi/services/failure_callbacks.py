@@ -77,7 +77,7 @@ def _is_number_removed(job: DeliverWebhook, sessions: SessionStore) -> bool:
         session = sessions.find(job.phone)
     except (Postponed, StoreUnavailable):
         return False
-    return job.stored and (not session.stored or job.accepted_at_ms <= session.began_ms)
+    return job.is_of_before(session.began_ms) or (job.stored and not session.stored)
 
 
 def _delivery_report(job: DeliverWebhook | FanOut, *, reason: str, error: str, history: History) -> ReportFailure:

@@ -318,12 +318,12 @@ def deliver(job: DeliverWebhook, *, history: History, context: DeliveryContext) 
     _ensure_wanted(job, state, context)
     session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=context.sessions)
     webhook = session.webhook(job.webhook_id)
-    if job.stored and job.accepted_at_ms <= session.began_ms:
+    if job.is_of_before(session.began_ms):
         raise DeliveryRefused("the number was removed since then, and may be somebody else's", reason="webhook_removed")
     if webhook is None and job.webhook_id == BIN_WEBHOOK:
         return None  # somebody has listened for a while, and has seen enough
     if webhook is None:
-        breakers.succeeded([endpoint], notify=lambda *_: None)  # it counts no more among those that are down
+        _end_outage(job, context)
         raise DeliveryRefused("the webhook was removed from the session", reason="webhook_removed")
     _ensure_due(job, state, context)
     if state.breaker is not None:
@@ -430,7 +430,7 @@ def plain_receiver(job: DeliverWebhook, look: FirstLook, *, releasing: bool = Fa
     `releasing`: it comes out of its endpoint's holding queue.
     """
     webhook = look.session.webhook(job.webhook_id)
-    if job.stored and job.accepted_at_ms <= look.session.began_ms:
+    if job.is_of_before(look.session.began_ms):
         return None
     if webhook is None or webhook.address(job.phone) == BIN_URL or job.contact or job.replay or job.awaited:
         return None
@@ -446,7 +446,7 @@ def is_removed(job: DeliverWebhook, sessions: SessionStore) -> bool:
         session = _session_with((job.webhook_id,), job.phone, stored=job.stored, sessions=sessions)
     except (Postponed, StoreUnavailable):
         return False
-    return session.webhook(job.webhook_id) is None or (job.stored and job.accepted_at_ms <= session.began_ms)
+    return session.webhook(job.webhook_id) is None or job.is_of_before(session.began_ms)
 
 
 def _ensure_wanted(job: DeliverWebhook, state: DeliveryState, context: DeliveryContext) -> None:
@@ -481,12 +481,16 @@ def _pause(  # noqa: PLR0913 (what is known of the delivery)
     return context.wait(job, state, message, after_ms=min(pause_ms, LONGEST_PAUSE_MS), attempt=attempt)
 
 
+def _end_outage(job: DeliverWebhook, context: DeliveryContext) -> None:
+    """Count the endpoint no more among those that are down. Nobody is told: it has not come back."""
+    context.breakers.succeeded([job.endpoint], notify=lambda *_: None)
+
+
 def _failure(job: DeliverWebhook, answer: Answer, state: DeliveryState, context: DeliveryContext) -> UnoError:
     """The error that says what happens next, after an answer that is no 2xx."""
     error = delivery_error(answer)
     if isinstance(error, DeliveryRefused):
-        # No outage any more: what waits for its end ends as this does.
-        context.breakers.succeeded([job.endpoint], notify=lambda *_: None)
+        _end_outage(job, context)  # what waits for its end ends as this does
         return error
     if answer.status in THROTTLED and answer.retry_after_s is not None:
         pause_ms = max(1000, answer.retry_after_s * 1000)

@@ -123,18 +123,18 @@ class RedisDeliveries:
             self._pauses_here.clear()
         now = time.monotonic()
         self._pauses_here[endpoint.key] = (now + pause_ms / 1000, now)
-        self._redis.post(("EVAL", _PAUSE, 1, pause_key(endpoint), now_ms() + pause_ms, pause_ms))
+        self._redis.post(("EVAL", _PAUSE, 1, _pause_key(endpoint), now_ms() + pause_ms, pause_ms))
 
     def suspend(self, endpoint: Endpoint, *, pause_ms: int) -> None:
         """Pause the endpoint at a person's request. Raises StoreUnavailable."""
-        self._redis.call(("SET", pause_key(endpoint), now_ms() + pause_ms, "PX", pause_ms))
+        self._redis.call(("SET", _pause_key(endpoint), now_ms() + pause_ms, "PX", pause_ms))
 
     def resume(self, endpoint: Endpoint) -> bool:
         """End a pause, and let an endpoint that is down be probed now. Whether it was one of both.
 
         It stays down until it answers: that it came back is then recorded and reported. Raises StoreUnavailable.
         """
-        keys = (pause_key(endpoint), breaker_key(endpoint), failing_key(endpoint))
+        keys = (_pause_key(endpoint), breaker_key(endpoint), failing_key(endpoint))
         (ended,) = self._redis.call(("EVAL", _RESUME, 3, *keys))
         self._pauses_here.pop(endpoint.key, None)
         return bool(ended)
@@ -152,7 +152,7 @@ class RedisDeliveries:
         """The states of endpoints. Raises StoreUnavailable."""
         if not endpoints:
             return []
-        keys = [key(endpoint) for endpoint in endpoints for key in (pause_key, _drop_key, breaker_key)]
+        keys = [key(endpoint) for endpoint in endpoints for key in (_pause_key, _drop_key, breaker_key)]
         (values,) = self._redis.call(("MGET", *keys))
         return [
             DeliveryState(False, max(0, int(paused or 0) - now_ms()), int(dropped or 0), str(breaker or ""))
@@ -164,7 +164,7 @@ class RedisDeliveries:
         paused: list[Endpoint] = []
         for start in range(0, len(endpoints), AT_ONCE):
             part = endpoints[start : start + AT_ONCE]
-            (values,) = self._redis.call(("MGET", *map(pause_key, part)))
+            (values,) = self._redis.call(("MGET", *map(_pause_key, part)))
             paused += [endpoint for endpoint, value in zip(part, values, strict=True) if value]
         return paused
 
@@ -181,7 +181,7 @@ def state_keys(delivery_id: str, endpoint: Endpoint) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8192)
 def _endpoint_keys(endpoint: Endpoint) -> tuple[str, ...]:
-    return (pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint), holding_key(endpoint))
+    return (_pause_key(endpoint), _drop_key(endpoint), breaker_key(endpoint), holding_key(endpoint))
 
 
 def done_key(delivery_id: str) -> str:
@@ -198,11 +198,10 @@ def _drop_key(endpoint: Endpoint) -> str:
     return f"unoapi-drop:{endpoint.key}"
 
 
-def endpoint_keys(endpoint: Endpoint) -> tuple[str, ...]:
+def kept_keys(endpoint: Endpoint) -> tuple[str, ...]:
     """The keys of what an endpoint has been through: who registers its number next begins anew."""
-    return (pause_key(endpoint), breaker_key(endpoint), failing_key(endpoint))
+    return (_pause_key(endpoint), breaker_key(endpoint), failing_key(endpoint))
 
 
-def pause_key(endpoint: Endpoint) -> str:
-    """The key of an endpoint's pause."""
+def _pause_key(endpoint: Endpoint) -> str:
     return f"unoapi-pause:{endpoint.key}"

@@ -21,7 +21,7 @@ from unoapi.models.session import NO_VALID_ADDRESS, WHERE_EVENTS_GO, Session, We
 from unoapi.stores.activity import last_error_key
 from unoapi.stores.campaigns import campaigns_key
 from unoapi.stores.config_changes import ConfigChanges
-from unoapi.stores.deliveries import endpoint_keys
+from unoapi.stores.deliveries import kept_keys
 from unoapi.stores.message_log import log_key
 from unoapi.stores.redis import DELETE_IF_OWN
 from unoapi.stores.redis_marker import KEY, READ, RedisMarker, write_first
@@ -285,7 +285,7 @@ class RedisSessions:
             ("SET", _removed_key(phone), "1", "EX", remember_s),
             ("SET", _began_key(phone), now_ms(), "EX", BEGAN_TTL_S),
             ("DEL", log_key(phone), campaigns_key(phone), bin_key(phone)),
-            *(("DEL", *endpoint_keys(endpoint), last_error_key(endpoint.key)) for endpoint in endpoints),
+            *(("DEL", *kept_keys(endpoint), last_error_key(endpoint.key)) for endpoint in endpoints),
             ("DEL", _key(phone)),
             ("INCR", CHANGES),
         )

@@ -51,9 +51,11 @@ ENTRIES = {"emails": "email", "urls": "url", "addresses": "street"}
 """The lists of a contact card, and what a plain text in them is, on phones too."""
 LANGUAGE = re.compile(r"([A-Za-z]{2,3})[-_]([A-Za-z]{2})", re.ASCII)
 PHONES = frozenset(
-    {"from", "to", "wa_id", "new_wa_id", "customer", "recipient_id", "recipient_participant_id", "phone_number"}
-    | {"user_id"}
-)
+    {
+        "from", "to", "wa_id", "new_wa_id", "customer", "recipient_id", "recipient_participant_id", "phone_number",
+        "user_id",
+    }
+)  # fmt: skip
 """Where a callback names a person's phone; a status that waited has it as the `user_id` of its contact by then."""
 
 
